@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/deadline.h"
+#include "base/error.h"
+#include "sys/fd.h"
+
+// One network namespace per VM: TAP inside, veth to the host, nftables rules inside, all by netlink
+// and libnftables, no helper programs.
+namespace tinderbox::network {
+
+// The same inside every VM, so that snapshots need no rewriting.
+inline constexpr char kGuestAddress[] = "169.254.0.21";
+inline constexpr char kGatewayAddress[] = "169.254.0.22";
+inline constexpr int kGuestPrefix = 30;
+inline constexpr char kGuestMac[] = "02:fc:00:00:00:05";
+inline constexpr char kTapName[] = "tap0";
+
+struct PoolOptions {
+  std::string prefix = "tb";       // names of what stands on the host: netns "<prefix>-<n>", veth
+                                   // "<prefix>v<n>", nftables table "<prefix>_net"; at most 6 characters
+  std::string cidr = "10.211.0.0/16";  // of the veth pairs, one /30 each
+  std::uint32_t max_slots = 1024;
+};
+
+// A namespace ready for a VM. Owned by the pool; a value that names it.
+struct Slot {
+  std::uint32_t index = 0;     // 1..max_slots
+  std::string netns_name;
+  std::string netns_path;      // /run/netns/<name>, also seen by `ip netns`
+  std::string tap;             // kTapName; owned by `uid`
+  uid_t uid = 0;
+};
+
+struct EgressPolicy {
+  bool allow_internet = true;  // public addresses; private ones and the host are never reachable
+  bool operator==(const EgressPolicy&) const = default;
+};
+
+class SlotPool {
+ public:
+  virtual ~SlotPool() = default;
+
+  // Makes a slot (or takes one made ahead). The TAP is owned by uid_base + index, its neighbour
+  // entry for the guest is permanent. kResourceExhausted when all are in use.
+  virtual base::Result<Slot> Acquire(const EgressPolicy& policy, uid_t uid_base) = 0;
+  // Marks the slot of a VM that outlived the daemon as in use; checks that its namespace is there.
+  virtual base::Result<Slot> Adopt(std::uint32_t index) = 0;
+  // Removes namespace, veth and rules; tolerates whatever is gone already.
+  virtual base::Result<> Release(std::uint32_t index) = 0;
+  // Everything on the host that bears our prefix and is not in use is removed; what was found is
+  // returned in words.
+  virtual base::Result<std::vector<std::string>> Sweep() = 0;
+
+  // A TCP connection to `port` at the guest's address, its socket made inside the slot's namespace.
+  // kUnavailable where the guest refuses or is silent until the deadline. Blocking; the descriptor
+  // returned is non-blocking and close-on-exec.
+  virtual base::Result<sys::UniqueFd> Dial(std::uint32_t index, std::uint16_t port,
+                                           base::Deadline deadline) = 0;
+};
+
+// Makes the host side ready (IPv4 forwarding, the masquerade rule, the table) and returns the pool.
+// Errors carry a remedy (no root, no nftables, CIDR overlaps a route of the host).
+base::Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options);
+// Takes away everything that bears the prefix, the host side included (uninstall).
+base::Result<> RemoveAll(const PoolOptions& options);
+
+}  // namespace tinderbox::network

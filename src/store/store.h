@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+// The daemon's memory across restarts: one SQLite file (WAL, synchronous=NORMAL for events, FULL for
+// states). Synchronous and safe from any thread (one connection, one mutex).
+namespace tinderbox::store {
+
+// One sandbox. `state` is one of sandbox/state.h's names. Times are milliseconds since the epoch.
+struct SandboxRecord {
+  std::string id;
+  std::string state;
+  std::string cause;             // why it is dead or failed, in words
+  std::string template_id;
+  std::string template_name;
+  std::int64_t started_at = 0;
+  std::int64_t end_at = 0;       // 0: no timeout
+  std::uint32_t memory_mib = 0;
+  std::uint32_t cpus = 0;
+  std::uint64_t disk_mib = 0;
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> env;
+  std::string access_token;      // of the agent
+  std::string options;           // JSON of everything else the caller asked for (network, autoPause, …)
+  std::string vmm;               // "qemu"
+  std::string accelerator;       // "tcg"
+  std::string choice_reason;     // why this VMM and accelerator
+  std::uint32_t slot = 0;        // network slot; 0: none
+  std::uint32_t uid = 0;
+  std::string run_dir;
+  std::optional<int> exit_code;  // of the VMM, once it ended
+  std::string exit_detail;       // "signal: killed by …"
+  std::string timings;           // JSON: stage → milliseconds
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // kAlreadyExists for an id that is there.
+  virtual base::Result<> InsertSandbox(const SandboxRecord& record) = 0;
+  virtual base::Result<SandboxRecord> GetSandbox(std::string_view id) = 0;  // kNotFound
+  virtual base::Result<std::vector<SandboxRecord>> ListSandboxes() = 0;
+  // Replaces the whole record, if its state is still `expected_state`; kAborted otherwise.
+  virtual base::Result<> UpdateSandbox(const SandboxRecord& record,
+                                       std::string_view expected_state) = 0;
+  virtual base::Result<> DeleteSandbox(std::string_view id) = 0;  // absence is success
+
+  // API keys: the key itself is never stored, only its SHA-256.
+  // Makes a key "e2b_" + 40 hex, stores its hash under `label` and returns the key.
+  virtual base::Result<std::string> CreateApiKey(const std::string& label) = 0;
+  virtual base::Result<bool> IsValidApiKey(std::string_view key) = 0;
+  virtual base::Result<std::size_t> ApiKeyCount() = 0;
+
+  // Small values by name (schema of the daemon's own settings).
+  virtual base::Result<std::optional<std::string>> GetSetting(std::string_view name) = 0;
+  virtual base::Result<> SetSetting(std::string_view name, std::string_view value) = 0;
+};
+
+// Opens (or makes) the database and brings its schema up to date; 0600. A file that is no database,
+// or of a newer version, is kDataLoss / kFailedPrecondition with the remedy.
+base::Result<std::unique_ptr<Store>> OpenStore(const std::string& path);
+
+}  // namespace tinderbox::store
