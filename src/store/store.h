@@ -31,6 +31,7 @@ struct SandboxRecord {
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::string> env;
   std::string access_token;      // of the agent
+  bool allow_internet = true;    // public addresses reachable from the guest
   std::string options;           // JSON of everything else the caller asked for (network, autoPause, …)
   std::string vmm;               // "qemu"
   std::string accelerator;       // "tcg"
