@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/agent_link.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "base/id.h"
+#include "net/http_client.h"
+
+namespace tinderbox::sandbox {
+
+using base::Code;
+using base::Deadline;
+using base::Error;
+using base::Fail;
+using base::Result;
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::size_t kMaxAnswer = 64 << 10;
+constexpr std::size_t kShownConsole = 2000;
+// A guest that is not up yet drops the first packets, and TCP repeats a SYN only after a second: many
+// short attempts find the moment better than one long one.
+constexpr std::chrono::milliseconds kAttempt{40};
+constexpr std::chrono::milliseconds kPauseBetween{4};
+// One whole exchange with an agent that accepted the connection.
+constexpr std::chrono::seconds kExchange{10};
+
+Result<net::HttpResponse> Exchange(network::SlotPool& slots, std::uint32_t slot,
+                                   const net::HttpRequest& request, Deadline connect,
+                                   Deadline deadline) {
+  net::HttpClient client(TRY(slots.Dial(slot, kAgentPort, connect)), "the sandbox's agent");
+  return client.Request(request, deadline, kMaxAnswer);
+}
+
+Error DiedBeforeAnswer(vmm::LaunchedVm& vm, const vmm::ExitStatus& exit) {
+  const std::string console = vm.ConsoleTail(kShownConsole).value_or("");
+  return Error(Code::kFailedPrecondition,
+               fmt::format("the VM ended before its agent answered ({} {}); end of its console:\n{}",
+                           exit.signalled ? "signal" : "exit code", exit.code, console))
+      .WithRemedy("Look at the console above: a damaged disk, a kernel that does not fit, or too "
+                  "little memory are the usual reasons.");
+}
+
+std::string Rfc3339Now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm utc{};
+  ::gmtime_r(&now.tv_sec, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", utc.tm_year + 1900,
+                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec);
+}
+
+}  // namespace
+
+Result<> AgentLink::AwaitHealth(vmm::LaunchedVm& vm, Deadline deadline) const {
+  const net::HttpRequest health{.method = "GET", .target = "/health", .headers = {}, .body = {}};
+  std::string last = "no answer";
+  while (!deadline.passed()) {
+    const auto answer = Exchange(slots_, slot_, health, Deadline::After(kAttempt).Earlier(deadline),
+                                 Deadline::After(kExchange).Earlier(deadline));
+    if (answer && answer->status == 204) return {};
+    last = answer ? fmt::format("status {}", answer->status) : answer.error().ToString();
+    if (const auto exit = vm.Wait(Deadline::After(std::chrono::seconds(0)))) {
+      return std::unexpected(DiedBeforeAnswer(vm, *exit));
+    }
+    std::this_thread::sleep_for(kPauseBetween);
+  }
+  return std::unexpected(
+      Error(Code::kDeadlineExceeded,
+            fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}", last,
+                        vm.ConsoleTail(kShownConsole).value_or("")))
+          .WithRemedy("On a very busy host raise boot_deadline in the configuration."));
+}
+
+std::string InitBody(const Identity& identity) {
+  json::object env;
+  for (const auto& [name, value] : identity.env) env[name] = value;
+  env["E2B_SANDBOX"] = "true";
+  env["E2B_SANDBOX_ID"] = identity.sandbox_id;
+  env["E2B_TEMPLATE_ID"] = identity.template_id;
+  json::object body;
+  body["envVars"] = std::move(env);
+  if (!identity.access_token.empty()) body["accessToken"] = identity.access_token;
+  body["timestamp"] = Rfc3339Now();
+  if (!identity.default_user.empty()) body["defaultUser"] = identity.default_user;
+  if (!identity.default_workdir.empty()) body["defaultWorkdir"] = identity.default_workdir;
+  body["hostname"] = identity.sandbox_id;
+  body["machineId"] = base::RandomHex(16);
+  // Two guests from one snapshot hold the same random state until something that differs is mixed in.
+  body["entropy"] = base::RandomHex(64);
+  return json::serialize(body);
+}
+
+Result<> AgentLink::Init(const Identity& identity, Deadline deadline) const {
+  net::HttpRequest init{.method = "POST",
+                        .target = "/init",
+                        .headers = {{"Content-Type", "application/json"}},
+                        .body = InitBody(identity)};
+  if (!identity.access_token.empty()) {
+    init.headers.push_back({"X-Access-Token", identity.access_token});
+  }
+  const Deadline limit = Deadline::After(kExchange).Earlier(deadline);
+  const net::HttpResponse answer = TRY_CTX(Exchange(slots_, slot_, init, limit, limit),
+                                           "set the identity of the guest");
+  if (answer.status == 204) return {};
+  return Fail(Code::kInternal, fmt::format("set the identity of the guest: status {}: {}",
+                                           answer.status, answer.body.substr(0, 500)));
+}
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,48 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "base/deadline.h"
+#include "base/error.h"
+#include "network/slot_pool.h"
+#include "vmm/launcher.h"
+
+namespace tinderbox::sandbox {
+
+inline constexpr std::uint16_t kAgentPort = 49983;
+
+// What the host tells the agent before a sandbox is handed out (POST /init).
+struct Identity {
+  std::string access_token;  // empty: the agent serves without one
+  std::map<std::string, std::string> env;
+  std::string sandbox_id;
+  std::string template_id;
+  std::string default_user;
+  std::string default_workdir;
+};
+
+// The daemon's own line to the agent in one guest. Whatever answers there is hostile: every answer is
+// bounded in size and time.
+class AgentLink {
+ public:
+  AgentLink(network::SlotPool& slots, std::uint32_t slot) : slots_(slots), slot_(slot) {}
+
+  // Waits for the agent's first answer. Fails early, with the VM's exit and the end of its console,
+  // where the VM dies first.
+  base::Result<> AwaitHealth(vmm::LaunchedVm& vm, base::Deadline deadline) const;
+  // Sets clock, random seed, host name, machine id, token and environment.
+  base::Result<> Init(const Identity& identity, base::Deadline deadline) const;
+
+ private:
+  network::SlotPool& slots_;
+  std::uint32_t slot_;
+};
+
+// The body of POST /init, with a fresh random seed and the present time. Exposed for its test.
+std::string InitBody(const Identity& identity);
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "sandbox/open.h"
+
+namespace tinderbox::sandbox {
+
+// Where the things of one sandbox stand on the host; every name derives from its id.
+inline std::string RunDirOf(const ManagerOptions& options, std::string_view id) {
+  return fmt::format("{}/vm/{}", options.run_dir, id);
+}
+inline std::string DeadConsoleOf(const ManagerOptions& options, std::string_view id) {
+  return fmt::format("{}/dead/{}.log", options.state_dir, id);
+}
+inline std::string CgroupOf(const ManagerOptions& options, std::string_view id) {
+  return fmt::format("{}/{}", options.cgroup_prefix, id);
+}
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,314 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/id.h"
+#include "base/log.h"
+#include "sandbox/context.h"
+#include "sandbox/launch.h"
+#include "sandbox/manager_impl.h"
+#include "sandbox/teardown.h"
+#include "sys/file.h"
+
+namespace tinderbox::sandbox {
+
+using base::Code;
+using base::Deadline;
+using base::Error;
+using base::Fail;
+using base::Result;
+
+namespace {
+
+constexpr std::uint32_t kMinimumMemoryMib = 96;  // below it Debian's kernel does not reach the agent
+constexpr std::uint32_t kMaximumCpus = 32;
+
+std::uint64_t HostMemoryMib() {
+  struct sysinfo info{};
+  if (::sysinfo(&info) != 0) return 0;
+  return (std::uint64_t{info.totalram} * info.mem_unit) >> 20;
+}
+
+Result<> CheckMemory(std::uint32_t memory_mib) {
+  if (memory_mib < kMinimumMemoryMib) {
+    return std::unexpected(
+        Error(Code::kInvalidArgument, fmt::format("memory of {} MiB is too little for a sandbox",
+                                                  memory_mib))
+            .WithRemedy(fmt::format("Ask for at least {} MiB.", kMinimumMemoryMib)));
+  }
+  if (const std::uint64_t host = HostMemoryMib(); memory_mib > host) {
+    return std::unexpected(
+        Error(Code::kInvalidArgument,
+              fmt::format("memory of {} MiB is more than this host's {} MiB", memory_mib, host))
+            .WithRemedy("Ask for less memory than the host has."));
+  }
+  return {};
+}
+
+Result<> CheckCpus(std::uint32_t cpus) {
+  if (cpus >= 1 && cpus <= kMaximumCpus) return {};
+  return std::unexpected(
+      Error(Code::kInvalidArgument, fmt::format("{} CPUs cannot be given to a sandbox", cpus))
+          .WithRemedy(fmt::format("Ask for 1 to {} CPUs.", kMaximumCpus)));
+}
+
+Result<std::int64_t> EndAfter(std::chrono::seconds timeout) {
+  if (timeout == kNoTimeout) return 0;
+  constexpr std::chrono::seconds kLongest = std::chrono::hours(24 * 365);
+  if (timeout.count() < 0 || timeout > kLongest) {
+    return std::unexpected(Error(Code::kInvalidArgument,
+                                 fmt::format("a timeout of {} s is out of range", timeout.count()))
+                               .WithRemedy("Give a timeout between 1 second and one year."));
+  }
+  return NowMs() + timeout.count() * 1000;
+}
+
+std::unexpected<Error> NoSuchSandbox(std::string_view id) {
+  return Fail(Code::kNotFound, fmt::format("sandbox '{}' was not found", id));
+}
+
+}  // namespace
+
+ManagerImpl::ManagerImpl(const ManagerOptions& options) : options_(options) {}
+
+ManagerImpl::~ManagerImpl() {
+  stopping_ = true;
+  Wake();
+  if (reaper_.joinable()) reaper_.join();
+}
+
+Result<> ManagerImpl::Start() {
+  TRY(sys::MakeDirs(options_.run_dir + "/vm", 0700));
+  TRY(sys::MakeDirs(options_.state_dir + "/dead", 0700));
+  TRY(StartReaper());
+  return Recover();
+}
+
+Result<ManagerImpl::SandboxPtr> ManagerImpl::Find(std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sandboxes_.find(id);
+  if (found == sandboxes_.end()) return NoSuchSandbox(id);
+  return found->second;
+}
+
+std::vector<ManagerImpl::SandboxPtr> ManagerImpl::All() {
+  const std::lock_guard lock(mutex_);
+  std::vector<SandboxPtr> all;
+  for (const auto& [id, sandbox] : sandboxes_) all.push_back(sandbox);
+  return all;
+}
+
+void ManagerImpl::Forget(std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = sandboxes_.find(id); found != sandboxes_.end()) sandboxes_.erase(found);
+}
+
+// Checks the request against the template and the host, and records the sandbox as `creating`.
+Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const CreateRequest& request,
+                                                   const image::Template& source) {
+  store::SandboxRecord record;
+  record.id = base::NewSandboxId();
+  record.state = StateName(State::kCreating);
+  record.template_id = source.id;
+  record.template_name = source.name;
+  record.memory_mib = request.memory_mib.value_or(source.memory_mib);
+  record.cpus = request.cpus.value_or(source.cpus);
+  TRY(CheckMemory(record.memory_mib));
+  TRY(CheckCpus(record.cpus));
+  if (request.timeout.count() <= 0) {
+    return Fail(Code::kInvalidArgument, "the timeout must be at least 1 second");
+  }
+  record.started_at = NowMs();
+  record.end_at = TRY(EndAfter(request.timeout));
+  record.disk_mib = source.disk_bytes >> 20;
+  record.metadata = request.metadata;
+  for (const auto& [name, value] : source.env) record.env[name] = value;
+  for (const auto& [name, value] : request.env) record.env[name] = value;
+  record.access_token = base::RandomHex(32);
+  record.allow_internet = request.allow_internet;
+  record.options = request.options_json;
+  record.vmm = options_.driver.capabilities().vmm;
+  record.accelerator =
+      options_.driver.capabilities().accelerator == vmm::Accelerator::kKvm ? "kvm" : "tcg";
+  record.choice_reason = options_.choice_reason;
+  record.run_dir = RunDirOf(options_, record.id);
+
+  const auto sandbox = std::make_shared<Sandbox>(record);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto living = std::ranges::count_if(
+        sandboxes_, [](const auto& entry) { return entry.second->state() != State::kDead; });
+    if (living >= options_.max_sandboxes) {
+      return std::unexpected(
+          Error(Code::kResourceExhausted,
+                fmt::format("{} sandboxes exist, which is the limit of this host", living))
+              .WithRemedy("Remove some, or raise limits.max_sandboxes in the configuration."));
+    }
+    sandboxes_.emplace(record.id, sandbox);
+  }
+  if (auto inserted = options_.store.InsertSandbox(record); !inserted) {
+    Forget(record.id);
+    return std::unexpected(std::move(inserted).error());
+  }
+  return sandbox;
+}
+
+Result<SandboxInfo> ManagerImpl::Create(const CreateRequest& request) {
+  StageClock clock;
+  const image::Template source = TRY(options_.library.FindTemplate(request.template_id));
+  const SandboxPtr sandbox = TRY(Admit(request, source));
+  const std::lock_guard operation(sandbox->operation);
+  clock.Stage("admit");
+
+  if (auto launched = LaunchSandbox(options_, source, *sandbox, clock); !launched) {
+    base::LogWarning("create failed",
+                     {{"sandbox", sandbox->id()}, {"error", launched.error().ToString()}});
+    if (auto undone = AbandonCreate(*sandbox); !undone) {
+      base::LogError("undo of a failed create left something behind",
+                     {{"sandbox", sandbox->id()}, {"error", undone.error().ToString()}});
+    }
+    return std::unexpected(
+        std::move(launched).error().WithContext(fmt::format("create sandbox '{}'", sandbox->id())));
+  }
+
+  store::SandboxRecord record = sandbox->record();
+  record.state = StateName(State::kRunning);
+  // The caller's time begins when the sandbox is handed out, not when its boot began.
+  record.started_at = NowMs();
+  record.end_at = TRY(EndAfter(request.timeout));
+  record.timings = clock.Json();
+  if (auto updated = sandbox->Update(options_.store, record); !updated) {
+    static_cast<void>(AbandonCreate(*sandbox));
+    return std::unexpected(std::move(updated).error());
+  }
+  Watch(sandbox);
+  base::LogInfo("sandbox runs", {{"sandbox", sandbox->id()},
+                                 {"template", record.template_name},
+                                 {"timings", record.timings}});
+  return sandbox->Info();
+}
+
+Result<> ManagerImpl::AbandonCreate(Sandbox& sandbox) {
+  store::SandboxRecord record = sandbox.record();
+  const TeardownOutcome outcome = Teardown(options_, record);
+  sandbox.SetVm(nullptr);
+  if (!outcome.result) {
+    // It stays recorded, so that the next start of the daemon tries again.
+    record.state = StateName(State::kFailed);
+    record.cause = outcome.result.error().ToString();
+    static_cast<void>(sandbox.Update(options_.store, record));
+    return outcome.result;
+  }
+  Forget(sandbox.id());
+  return options_.store.DeleteSandbox(sandbox.id());
+}
+
+Result<SandboxInfo> ManagerImpl::Get(std::string_view id) { return TRY(Find(id))->Info(); }
+
+std::vector<SandboxInfo> ManagerImpl::List() {
+  std::vector<SandboxInfo> infos;
+  for (const SandboxPtr& sandbox : All()) infos.push_back(sandbox->Info());
+  return infos;
+}
+
+Result<> ManagerImpl::Kill(std::string_view id) {
+  const SandboxPtr sandbox = TRY(Find(id));
+  const std::lock_guard operation(sandbox->operation);
+  // Whoever came second finds it forgotten.
+  if (const auto still = Find(id); !still || *still != sandbox) return NoSuchSandbox(id);
+  return KillLocked(*sandbox);
+}
+
+Result<> ManagerImpl::KillLocked(Sandbox& sandbox) {
+  store::SandboxRecord record = sandbox.record();
+  const bool was_running = sandbox.state() == State::kRunning;
+  if (sandbox.state() != State::kStopping) {
+    record.state = StateName(State::kStopping);
+    TRY(sandbox.Update(options_.store, record));
+  }
+  if (was_running) TellGone(sandbox.id());
+  TeardownOutcome outcome = Teardown(options_, record);
+  sandbox.SetVm(nullptr);
+  if (!outcome.result) {
+    static_cast<void>(sandbox.Update(options_.store, record));  // remembers a slot given back
+    return outcome.result;
+  }
+  TRY(sys::RemoveFile(DeadConsoleOf(options_, sandbox.id())));
+  TRY(options_.store.DeleteSandbox(sandbox.id()));
+  Forget(sandbox.id());
+  base::LogInfo("sandbox removed", {{"sandbox", sandbox.id()}});
+  return {};
+}
+
+Result<> ManagerImpl::SetTimeout(std::string_view id, std::chrono::seconds timeout) {
+  return ChangeEnd(id, timeout, true);
+}
+
+Result<SandboxInfo> ManagerImpl::Extend(std::string_view id, std::chrono::seconds timeout) {
+  TRY(ChangeEnd(id, timeout, false));
+  return Get(id);
+}
+
+Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeout,
+                                bool may_shorten) {
+  const SandboxPtr sandbox = TRY(Find(id));
+  const std::lock_guard operation(sandbox->operation);
+  if (sandbox->state() != State::kRunning) {
+    if (sandbox->state() == State::kStopping) return NoSuchSandbox(id);
+    return Fail(Code::kFailedPrecondition, fmt::format("sandbox '{}' is {}, not running", id,
+                                                       StateName(sandbox->state())));
+  }
+  store::SandboxRecord record = sandbox->record();
+  const std::int64_t end = TRY(EndAfter(timeout));
+  const bool longer = record.end_at != 0 && (end == 0 || end > record.end_at);
+  if (!may_shorten && !longer) return {};
+  record.end_at = end;
+  TRY(sandbox->Update(options_.store, record));
+  Wake();
+  return {};
+}
+
+Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
+                                        Deadline deadline) {
+  const SandboxPtr sandbox = TRY(Find(id));
+  const store::SandboxRecord record = sandbox->record();
+  if (record.state != StateName(State::kRunning) || record.slot == 0) return NoSuchSandbox(id);
+  auto fd = options_.slots.Dial(record.slot, port, deadline);
+  // The sandbox may have gone while we dialled, and its slot may be another's by now: a connection
+  // counts only if the same life still holds the same slot.
+  const store::SandboxRecord now = sandbox->record();
+  if (now.state != record.state || now.slot != record.slot) return NoSuchSandbox(id);
+  return fd;
+}
+
+Result<std::string> ManagerImpl::Console(std::string_view id, std::size_t max_bytes) {
+  const SandboxPtr sandbox = TRY(Find(id));
+  if (const auto vm = sandbox->vm()) return vm->ConsoleTail(max_bytes);
+  const std::string path = DeadConsoleOf(options_, id);
+  if (!sys::Exists(path)) return std::string();
+  std::string text = TRY(sys::ReadFile(path));
+  if (text.size() > max_bytes) text.erase(0, text.size() - max_bytes);
+  return text;
+}
+
+void ManagerImpl::OnGone(std::function<void(const std::string& id)> callback) {
+  const std::lock_guard lock(gone_mutex_);
+  gone_ = std::move(callback);
+}
+
+void ManagerImpl::TellGone(const std::string& id) {
+  const std::lock_guard lock(gone_mutex_);
+  if (gone_) gone_(id);
+}
+
+Result<std::unique_ptr<Manager>> OpenManager(const ManagerOptions& options) {
+  auto manager = std::make_unique<ManagerImpl>(options);
+  TRY(manager->Start());
+  return manager;
+}
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/sandbox.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <utility>
+
+#include "sandbox/timings.h"
+
+namespace tinderbox::sandbox {
+
+using base::Code;
+using base::Fail;
+using base::Result;
+
+std::int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Sandbox::Sandbox(store::SandboxRecord record) : id_(record.id), record_(std::move(record)) {}
+
+State Sandbox::state() const {
+  const std::lock_guard lock(view_);
+  return ParseState(record_.state).value_or(State::kFailed);
+}
+
+store::SandboxRecord Sandbox::record() const {
+  const std::lock_guard lock(view_);
+  return record_;
+}
+
+std::shared_ptr<vmm::LaunchedVm> Sandbox::vm() const {
+  const std::lock_guard lock(view_);
+  return vm_;
+}
+
+void Sandbox::SetVm(std::shared_ptr<vmm::LaunchedVm> vm) {
+  const std::lock_guard lock(view_);
+  vm_ = std::move(vm);
+}
+
+Result<> Sandbox::Update(store::Store& store, store::SandboxRecord changed) {
+  const std::string from = record().state;
+  if (changed.state != from) {
+    const auto to_state = ParseState(changed.state);
+    if (!to_state || !MayFollow(state(), *to_state)) {
+      return Fail(Code::kFailedPrecondition,
+                  fmt::format("sandbox '{}' cannot go from {} to {}", id_, from, changed.state));
+    }
+  }
+  TRY(store.UpdateSandbox(changed, from));
+  const std::lock_guard lock(view_);
+  record_ = std::move(changed);
+  return {};
+}
+
+SandboxInfo Sandbox::Info() const {
+  const std::lock_guard lock(view_);
+  SandboxInfo info;
+  info.id = record_.id;
+  info.state = ParseState(record_.state).value_or(State::kFailed);
+  info.cause = record_.cause;
+  info.template_id = record_.template_id;
+  info.template_name = record_.template_name;
+  info.started_at_ms = record_.started_at;
+  info.end_at_ms = record_.end_at;
+  info.memory_mib = record_.memory_mib;
+  info.cpus = record_.cpus;
+  info.disk_mib = record_.disk_mib;
+  info.metadata = record_.metadata;
+  info.access_token = record_.access_token;
+  info.options_json = record_.options;
+  info.vmm = record_.vmm;
+  info.accelerator = record_.accelerator;
+  info.choice_reason = record_.choice_reason;
+  info.slot = record_.slot;
+  info.uid = record_.uid;
+  if (vm_) {
+    info.warden_pid = vm_->warden_pid();
+    info.vmm_pid = vm_->vmm_pid();
+  }
+  info.exit_code = record_.exit_code;
+  info.exit_detail = record_.exit_detail;
+  info.timings_ms = ParseTimings(record_.timings);
+  return info;
+}
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/error.h"
+#include "sandbox/manager.h"
+#include "sandbox/state.h"
+#include "store/store.h"
+#include "vmm/launcher.h"
+
+namespace tinderbox::sandbox {
+
+// One sandbox in memory: a copy of its record in the store, and the handle to its VM.
+//
+// `operation` serialises what is done to the sandbox: whoever changes its state holds it for the
+// whole of the change. Readers take only the inner lock, so that a listing never waits for a boot.
+class Sandbox {
+ public:
+  explicit Sandbox(store::SandboxRecord record);
+
+  std::mutex operation;
+
+  const std::string& id() const { return id_; }
+  State state() const;
+  store::SandboxRecord record() const;
+  SandboxInfo Info() const;
+
+  // The VM, or none where it does not run. Shared, because a waiter on its death and a stop may hold
+  // it at the same time.
+  std::shared_ptr<vmm::LaunchedVm> vm() const;
+  void SetVm(std::shared_ptr<vmm::LaunchedVm> vm);
+
+  // Writes `changed` to the store, provided that the table of states allows the step and the store
+  // still holds the state that this object holds; then takes it over. The caller holds `operation`.
+  base::Result<> Update(store::Store& store, store::SandboxRecord changed);
+
+ private:
+  const std::string id_;
+  mutable std::mutex view_;
+  store::SandboxRecord record_;
+  std::shared_ptr<vmm::LaunchedVm> vm_;
+};
+
+std::int64_t NowMs();  // milliseconds since the epoch
+
+}  // namespace tinderbox::sandbox

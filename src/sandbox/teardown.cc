@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/teardown.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <utility>
+
+#include "sandbox/context.h"
+
+namespace tinderbox::sandbox {
+
+using base::Code;
+using base::Result;
+
+namespace {
+
+// The VM is found by its run directory, not by a handle: the daemon that launched it may be gone.
+Result<> EndVm(const std::string& run_dir, std::optional<vmm::ExitStatus>& exit) {
+  auto vm = vmm::Adopt(run_dir);
+  if (!vm) {
+    if (vm.error().code() == Code::kNotFound) return {};
+    return std::unexpected(std::move(vm).error());
+  }
+  exit = TRY((*vm)->Kill());
+  return {};
+}
+
+}  // namespace
+
+TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record) {
+  TeardownOutcome outcome;
+  const auto keep_first = [&](Result<> step, std::string_view what) {
+    if (!step && outcome.result) {
+      outcome.result = std::unexpected(
+          std::move(step).error().WithContext(fmt::format("{} of sandbox '{}'", what, record.id)));
+    }
+  };
+  // The VM first: it uses all the rest. Its namespace and disk must not be given away while it lives.
+  const std::string run_dir = RunDirOf(options, record.id);
+  keep_first(EndVm(run_dir, outcome.exit), "end the VM");
+  if (!outcome.result) return outcome;
+  keep_first(vmm::Remove(run_dir), "remove the run directory");
+  if (record.slot != 0) {
+    Result<> released = options.slots.Release(record.slot);
+    if (released) record.slot = 0;
+    keep_first(std::move(released), "release the network slot");
+  }
+  keep_first(options.library.RemoveSandbox(record.id), "remove the disk");
+  return outcome;
+}
+
+std::string DescribeExit(const vmm::ExitStatus& exit) {
+  if (exit.stopped_by == "warden") return "its warden was killed";
+  if (exit.signalled) {
+    return fmt::format("killed by signal {} ({})", exit.code, strsignal(exit.code));
+  }
+  return fmt::format("exited with code {}", exit.code);
+}
+
+}  // namespace tinderbox::sandbox
