@@ -24,12 +24,12 @@ using AsyncResult = boost::asio::awaitable<base::Result<T>>;
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 
 // Header fields in the order in which they came; names compare without regard to case. A value type.
-class HttpHeaders {
+class HeaderList {
  public:
   using Field = std::pair<std::string, std::string>;
 
-  HttpHeaders() = default;
-  HttpHeaders(std::initializer_list<Field> fields) : fields_(fields) {}
+  HeaderList() = default;
+  HeaderList(std::initializer_list<Field> fields) : fields_(fields) {}
 
   void Add(std::string name, std::string value) {
     fields_.emplace_back(std::move(name), std::move(value));
@@ -64,6 +64,6 @@ std::string_view StatusText(unsigned status);
 std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_space = false);
 
 // The query part of a target (without '?') as decoded pairs in order; broken escapes stay as they are.
-std::vector<HttpHeaders::Field> ParseQuery(std::string_view query);
+std::vector<HeaderList::Field> ParseQuery(std::string_view query);
 
 }  // namespace tinderbox::net

@@ -53,7 +53,7 @@ struct RequestHead {
   std::string target;  // as sent
   std::string path;    // target up to '?', still percent-encoded; absolute-form is reduced to its path
   std::string query;   // after '?', still encoded
-  HttpHeaders headers;
+  HeaderList headers;
   bool keep_alive = true;
   bool http_1_0 = false;
 };
@@ -100,10 +100,10 @@ class Exchange {
 
   // --- Response. Content-Length, Transfer-Encoding, Connection and Date are the server's own: it
   // leaves out those that `headers` brings. Bodies of HEAD, 204 and 304 are dropped.
-  AsyncResult<> Respond(unsigned status, HttpHeaders headers, std::string body);
+  AsyncResult<> Respond(unsigned status, HeaderList headers, std::string body);
   // Begins a response of `length` bytes, or of unknown length (chunked; for HTTP/1.0 until close).
   // The head goes out with the first Write, or at once where `flush`.
-  AsyncResult<> BeginStream(unsigned status, HttpHeaders headers,
+  AsyncResult<> BeginStream(unsigned status, HeaderList headers,
                             std::optional<std::uint64_t> length = std::nullopt, bool flush = true);
   // One chunk, out at once; returns when the kernel has all of it, so a slow reader holds up the
   // caller and memory stays bounded. `data` must stay valid until then. Empty data writes nothing.
@@ -125,7 +125,7 @@ class Exchange {
 
   // Sends "101 Switching Protocols" with these headers (Connection and Upgrade are the caller's) and
   // hands the connection over; the Exchange is then good for nothing but its head().
-  AsyncResult<UpgradedSocket> Upgrade(HttpHeaders headers);
+  AsyncResult<UpgradedSocket> Upgrade(HeaderList headers);
   // Hands the connection over without a word, for a proxy that relays the upstream's own 101.
   UpgradedSocket TakeSocket();
 
