@@ -41,6 +41,13 @@ bool IsToken(std::string_view text) {
   });
 }
 
+// A socket's path or a caller's own words for the peer are no Host.
+bool IsHost(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::string_view("-.:[]").contains(c);
+  });
+}
+
 bool HasControl(std::string_view text) {
   return std::ranges::any_of(text, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
@@ -106,9 +113,7 @@ struct HttpClient::State {
       return base::Fail(Code::kUnavailable,
                         fmt::format("send request to {}: the connection is closed", peer));
     }
-    // A socket path is no host name.
-    std::string head =
-        TRY(ComposeHead(request, peer.starts_with('/') ? "localhost" : peer, framing));
+    std::string head = TRY(ComposeHead(request, IsHost(peer) ? peer : "localhost", framing));
     parser.reset();
     head_request = request.method == "HEAD";
     return head;

@@ -87,7 +87,7 @@ class HttpClient {
                                              base::Deadline deadline);
 
   // Takes a connected stream socket and makes it non-blocking. `peer` is how errors name it; it is
-  // also the Host header.
+  // also the Host header where it reads like one (else that is localhost).
   explicit HttpClient(sys::UniqueFd socket, std::string peer = "localhost");
   HttpClient(HttpClient&&) noexcept;
   HttpClient& operator=(HttpClient&&) noexcept;
