@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The Tinderbox authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: each a clear error with its remedy, an exit code that is not 0, and nothing left."""
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import unittest
+
+from harness import BUILD, RUN, STATE, Daemon, DaemonTest, free_port, host_objects, program
+
+
+class RequestTest(DaemonTest):
+    def refused(self, words, *arguments):
+        result = self.tb(*arguments, check=False)
+        self.assertNotEqual(result.returncode, 0, result.stdout)
+        self.assertIn(words, result.stderr)
+        self.assertEqual(self.daemon.json("ls"), [])
+        self.assertEqual(host_objects(), [])
+        return result
+
+    def test_unknown_template(self):
+        result = self.refused("template 'nonesuch' not found", "run", "-T", "nonesuch", "--", "true")
+        self.assertEqual(result.returncode, 125)
+
+    def test_memory(self):
+        self.refused("memory of 0 MiB", "create", "--memory", "0")
+        self.refused("more than this host", "create", "--memory", "9000000")
+
+    def test_cpus(self):
+        self.refused("0 CPUs", "create", "--cpus", "0")
+
+    def test_unknown_sandbox(self):
+        self.refused("inothere", "exec", "inothere", "--", "true")
+        self.refused("inothere", "rm", "inothere")
+
+    def test_bad_arguments(self):
+        self.refused("timeout", "create", "--timeout", "soon")
+        self.refused("bogus", "run", "--bogus", "--", "true")
+
+    def test_wrong_key(self):
+        status, _, body = self.daemon.api("GET", "/v2/sandboxes", key="e2b_" + "0" * 40)
+        self.assertEqual(status, 401)
+        self.assertEqual(body["code"], 401)
+
+    def test_corrupt_disk(self):
+        disk = next(STATE.glob("pool/templates/*/disk.img"))
+        with open(disk, "r+b") as file:
+            file.seek(1024)
+            good = file.read(1024)
+            file.seek(1024)
+            file.write(os.urandom(1024))
+        try:
+            result = self.refused("template", "create")
+            self.assertIn("remedy", result.stderr.lower())
+        finally:
+            with open(disk, "r+b") as file:
+                file.seek(1024)
+                file.write(good)
+        self.tb("run", "--rm", "--", "true")
+
+    def test_missing_kernel_and_a_kernel_that_is_none(self):
+        kernel = next(STATE.glob("pool/kernels/*/vmlinux"))
+        kept = kernel.with_suffix(".kept")
+        kernel.rename(kept)
+        try:
+            result = self.refused("kernel", "create")
+            self.assertIn("prepare", result.stderr)
+            kernel.write_bytes(b"#!/bin/sh\necho I am no kernel\n" * 1000)
+            self.refused("kernel", "create")
+        finally:
+            kept.rename(kernel)
+        self.tb("run", "--rm", "--", "true")
+
+
+class DaemonStartTest(unittest.TestCase):
+    """Starts that must fail, and say why."""
+
+    def start(self, daemon, **options):
+        return subprocess.run(
+            [program("tinderboxd"), "run", "--config", str(daemon.config)],
+            capture_output=True, text=True, timeout=60, **options,
+        )
+
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.cleanup)
+
+    def test_port_taken(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", self.daemon.port))
+            taken.listen()
+            result = self.start(self.daemon)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn(str(self.daemon.port), result.stderr)
+        self.assertIn("listen", result.stderr)
+
+    def test_no_root(self):
+        result = self.start(self.daemon, user=65534, group=65534)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("root", result.stderr)
+
+    def test_unknown_key_in_the_configuration(self):
+        self.daemon.config.write_text(self.daemon.config.read_text() + "\nmemroy = 3\n")
+        result = self.start(self.daemon)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("memroy", result.stderr)
+
+    def test_a_second_daemon(self):
+        self.daemon.start()
+        result = self.start(self.daemon)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("already", result.stderr)
+
+    def test_client_without_a_daemon(self):
+        result = self.daemon.tb("ls", check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("start", result.stderr)
+
+
+class FullDiskTest(unittest.TestCase):
+    """A host whose disk is full: a state directory on a small file system of its own."""
+
+    def test_create_says_so_and_leaves_nothing(self):
+        mount = RUN.with_name(RUN.name + "-full")
+        image = RUN.with_name(RUN.name + "-full.img")
+        mount.mkdir(parents=True, exist_ok=True)
+        base = next(STATE.glob("pool/templates/*"))
+        used = sum(f.stat().st_blocks * 512 for f in STATE.glob("pool/**/*") if f.is_file())
+        with open(image, "wb") as file:
+            file.truncate(used + (400 << 20))
+        self.addCleanup(image.unlink)
+        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+        self.addCleanup(subprocess.run, ["umount", str(mount)], check=True)
+        shutil.copytree(STATE / "pool", mount / "pool", dirs_exist_ok=True, copy_function=copy_sparse,
+                        ignore=shutil.ignore_patterns("sandboxes"))
+        self.assertTrue(base)
+        daemon = Daemon()
+        daemon.config.write_text(daemon.config.read_text().replace(str(STATE), str(mount)))
+        self.addCleanup(daemon.cleanup)
+        daemon.start()
+        free = os.statvfs(mount).f_bavail * os.statvfs(mount).f_frsize
+        filler = mount / "filler"
+        with open(filler, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(0, free - (4 << 20)))
+        result = daemon.tb("create", check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertRegex(result.stderr, "space|full|free")
+        self.assertEqual(daemon.json("ls"), [])
+        self.assertEqual(list((mount / "pool/sandboxes").glob("*")), [])
+        filler.unlink()
+        daemon.tb("run", "--rm", "--", "true")
+
+
+def copy_sparse(source, target):
+    subprocess.run(["cp", "--sparse=always", source, target], check=True)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: The Tinderbox authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests share: a daemon of their own, and looks at the host from outside.
+
+The daemon runs with its own run directory, names, addresses and port, so that it stands beside an
+installed one. Its state (kernel, base template) is made once by tests/e2e/prepare-state.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("TINDERBOX_BUILD", ROOT / "build/release"))
+STATE = pathlib.Path(os.environ.get("TINDERBOX_TEST_STATE", ROOT / "build/test-state"))
+RUN = pathlib.Path("/run/tinderbox-e2e")
+PREFIX = "tbe"
+
+CONFIG = """
+listen = "127.0.0.1:{port}"
+socket = "{run}/tinderboxd.sock"
+state_dir = "{state}"
+run_dir = "{run}"
+warden = "{build}/src/warden/tinderbox-warden"
+agent = "{build}/src/agent/tinderbox-agent"
+vmm = "{vmm}"
+
+[network]
+prefix = "{prefix}"
+cidr = "10.212.0.0/16"
+dns = ["192.0.2.53"]
+
+[limits]
+cgroup = "tinderbox-e2e"
+"""
+
+
+def program(name):
+    """The path of a program in the build tree."""
+    folders = {"tinderbox": "cli", "tinderboxd": "daemon", "tinderbox-launch": "launch"}
+    return str(BUILD / "src" / folders[name] / name)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, seconds, what):
+    """Waits until condition() is true and returns its value; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+class Daemon:
+    """A tinderboxd of the tests' own. start() and stop() may alternate; sandboxes live on."""
+
+    def __init__(self, vmm="auto", extra=""):
+        self.port = free_port()
+        self.process = None
+        RUN.mkdir(parents=True, exist_ok=True)
+        self.config = RUN / "tinderbox.toml"
+        self.config.write_text(
+            CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=vmm)
+            + extra
+        )
+        self.log = RUN / "tinderboxd.log"
+        self.key = None
+
+    def start(self):
+        output = open(self.log, "ab")
+        self.process = subprocess.Popen(
+            [program("tinderboxd"), "run", "--config", str(self.config)],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )
+        output.close()
+
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f"tinderboxd exited {self.process.returncode}:\n{self.log_tail()}")
+            return self.tb("info", check=False).returncode == 0
+
+        wait_for(answers, 30, "the daemon answers")
+        return self
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        self.process = None
+
+    def kill(self):
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def cleanup(self):
+        """Ends the daemon and everything that it made."""
+        self.stop()
+        subprocess.run(
+            [program("tinderboxd"), "cleanup", "--all", "--config", str(self.config)],
+            check=True, capture_output=True, text=True,
+        )
+        shutil.rmtree(RUN, ignore_errors=True)
+
+    def log_tail(self):
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def environment(self):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("E2B_", "TINDERBOX_"))}
+        env["TINDERBOX_HOST"] = f"unix://{RUN}/tinderboxd.sock"
+        env["HOME"] = str(RUN)
+        env.pop("XDG_STATE_HOME", None)
+        env.pop("XDG_CONFIG_HOME", None)
+        return env
+
+    def tb(self, *arguments, check=True, text=True, timeout=120, **options):
+        """Runs the command line client and returns the finished process."""
+        options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
+        if "input" in options:
+            options.pop("stdin")
+        result = subprocess.run(
+            [program("tinderbox"), *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text, timeout=timeout,
+            env=self.environment(), **options,
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(
+                f"tinderbox {arguments} exited {result.returncode}\n{result.stdout}\n{result.stderr}\n"
+                f"daemon:\n{self.log_tail()}"
+            )
+        return result
+
+    def popen(self, *arguments, **options):
+        return subprocess.Popen([program("tinderbox"), *map(str, arguments)], env=self.environment(), **options)
+
+    def json(self, *arguments):
+        return json.loads(self.tb("--json", *arguments).stdout)
+
+    def create(self, *arguments):
+        return self.tb("create", *arguments).stdout.strip()
+
+    def inspect(self, sandbox):
+        answer = self.json("inspect", sandbox)
+        return answer[0] if isinstance(answer, list) else answer
+
+    def api(self, method, path, body=None, key=None, headers=None):
+        """One request on the TCP port: (status, headers, decoded JSON or text)."""
+        if key is None:
+            key = self.api_key()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"X-API-KEY": key, "Content-Type": "application/json", **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                status, head, data = answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            status, head, data = error.code, error.headers, error.read()
+        try:
+            return status, head, json.loads(data) if data else None
+        except json.JSONDecodeError:
+            return status, head, data.decode(errors="replace")
+
+    def api_key(self):
+        if self.key is None:
+            for line in self.tb("env").stdout.splitlines():
+                name, _, value = line.removeprefix("export ").partition("=")
+                if name == "E2B_API_KEY":
+                    self.key = value.strip("'\"")
+        return self.key
+
+
+class DaemonTest(unittest.TestCase):
+    """A test case whose class has a daemon, and removes all sandboxes after each test."""
+
+    daemon: Daemon
+    extra_config = ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(extra=cls.extra_config)
+        cls.addClassCleanup(cls.daemon.cleanup)
+        cls.daemon.start()
+
+    def tearDown(self):
+        if self.daemon.process is None:
+            self.daemon.start()
+        self.daemon.tb("rm", "--all")
+        self.assertEqual(host_objects(), [], "left behind")
+
+    def tb(self, *arguments, **options):
+        return self.daemon.tb(*arguments, **options)
+
+
+def read(path):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(path).read_text(errors="replace")
+    return ""
+
+
+def host_objects():
+    """What of this daemon's sandboxes is on the host: nothing, once all are removed."""
+
+    def look():
+        found = [f"netns {n}" for n in os.listdir("/run/netns") if n.startswith(PREFIX + "-")] if os.path.isdir("/run/netns") else []
+        found += [f"link {n}" for n in os.listdir("/sys/class/net") if n.startswith(PREFIX + "v")]
+        found += [f"run {p}" for p in RUN.glob("vm/*")]
+        found += [f"disk {p}" for p in STATE.glob("pool/sandboxes/*")]
+        found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob("*/tinderbox-e2e/*/")]
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            comm = read(f"/proc/{pid}/comm").strip()
+            # Wardens carry the VM's id on their command line; ours are those whose VMs we made.
+            if comm == "tinderbox-warde" and str(RUN) in read(f"/proc/{pid}/cmdline"):
+                found.append(f"process {pid}")
+        return found
+
+    deadline = time.monotonic() + 5
+    while (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def process_gone(pid):
+    status = read(f"/proc/{pid}/status")
+    return not status or "\nState:\tZ" in status

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The Tinderbox authors
+# SPDX-License-Identifier: Apache-2.0
+"""Lives and deaths: many at once, timeouts, and kill -9 of the daemon, the VMM and the warden."""
+import concurrent.futures
+import os
+import re
+import signal
+import time
+import unittest
+
+from harness import DaemonTest, PREFIX, host_objects, process_gone, read, wait_for
+
+
+class ManyTest(DaemonTest):
+    def test_twenty_at_once_each_answers_and_nothing_is_left(self):
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            sandboxes = list(pool.map(lambda i: self.daemon.create("--memory", "256"), range(20)))
+            self.assertEqual(len(set(sandboxes)), 20)
+            answers = list(pool.map(lambda s: self.tb("exec", s, "--", "hostname").stdout.strip(), sandboxes))
+        self.assertEqual(answers, sandboxes)
+        self.assertEqual(len(self.daemon.json("ls")), 20)
+        pids = [self.daemon.inspect(s)["vmmPid"] for s in sandboxes]
+        self.tb("rm", "--all")
+        self.assertEqual(host_objects(), [])
+        for pid in pids:
+            self.assertTrue(process_gone(pid), pid)
+        self.assertEqual(self.daemon.json("ls"), [])
+
+    def test_sandboxes_are_apart(self):
+        one, two = self.daemon.create(), self.daemon.create()
+        self.tb("exec", one, "--", "sh", "-c", "echo secret > /home/user/f")
+        self.assertNotEqual(self.tb("exec", two, "--", "cat", "/home/user/f", check=False).returncode, 0)
+        random = [self.tb("exec", s, "--", "cat", "/etc/machine-id").stdout for s in (one, two)]
+        self.assertEqual(len(set(random)), 2)
+        for text in random:
+            self.assertRegex(text, r"^[0-9a-f]{32}\n$")
+
+
+class TimeTest(DaemonTest):
+    def test_the_time_runs_out(self):
+        sandbox = self.daemon.create("--timeout", "2s")
+        pid = self.daemon.inspect(sandbox)["vmmPid"]
+        wait_for(lambda: self.daemon.json("ls") == [], 6, "the sandbox has expired")
+        self.assertTrue(process_gone(pid))
+
+    def test_the_clock_is_right(self):
+        sandbox = self.daemon.create()
+        guest = float(self.tb("exec", sandbox, "--", "date", "+%s.%N").stdout)
+        self.assertLess(abs(guest - time.time()), 2)
+
+
+class DeathTest(DaemonTest):
+    def test_sandboxes_outlive_the_daemon(self):
+        sandbox = self.daemon.create()
+        self.tb("exec", sandbox, "--", "sh", "-c", "echo kept > /home/user/f")
+        pid = self.daemon.inspect(sandbox)["vmmPid"]
+        self.daemon.kill()
+        self.assertFalse(process_gone(pid), "the VM goes on")
+        self.daemon.start()
+        self.assertEqual([s["sandboxID"] for s in self.daemon.json("ls")], [sandbox])
+        self.assertEqual(self.tb("exec", sandbox, "--", "cat", "/home/user/f").stdout, "kept\n")
+        self.assertEqual(self.daemon.inspect(sandbox)["vmmPid"], pid)
+
+    def test_the_death_of_a_vmm_is_noticed_at_once(self):
+        sandbox = self.daemon.create()
+        record = self.daemon.inspect(sandbox)
+        os.kill(record["vmmPid"], signal.SIGKILL)
+        wait_for(lambda: self.daemon.inspect(sandbox)["state"] == "dead", 1, "the sandbox is dead")
+        dead = self.daemon.inspect(sandbox)
+        self.assertEqual(dead["exitCode"], 137)
+        self.assertIn("signal 9", dead["cause"])
+        self.assertIn("tinderbox-agent", self.tb("logs", sandbox).stdout)
+        self.assertEqual(host_objects(), [])
+        self.assertNotEqual(self.tb("exec", sandbox, "--", "true", check=False).returncode, 0)
+
+    def test_the_death_of_a_warden_ends_everything_of_its_vm(self):
+        sandbox = self.daemon.create()
+        record = self.daemon.inspect(sandbox)
+        os.kill(record["wardenPid"], signal.SIGKILL)
+        wait_for(lambda: process_gone(record["vmmPid"]), 2, "the VMM is gone")
+        wait_for(lambda: self.daemon.inspect(sandbox)["state"] == "dead", 2, "the sandbox is dead")
+        self.assertIn("warden", self.daemon.inspect(sandbox)["cause"])
+        self.assertEqual(host_objects(), [])
+
+    def test_a_death_while_no_daemon_runs_is_found_at_start(self):
+        living, dying = self.daemon.create(), self.daemon.create()
+        pid = self.daemon.inspect(dying)["vmmPid"]
+        self.daemon.kill()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: process_gone(pid), 5, "the VMM is gone")
+        self.daemon.start()
+        self.assertEqual(self.daemon.inspect(dying)["state"], "dead")
+        self.assertEqual(self.daemon.inspect(dying)["exitCode"], 137)
+        self.assertEqual(self.tb("exec", living, "--", "echo", "on").stdout, "on\n")
+
+    def test_a_daemon_killed_in_mid_create_leaves_nothing(self):
+        for delay in (0.02, 0.1, 0.3, 1.0, 2.0):
+            client = self.daemon.popen("create", stdout=-1, stderr=-1)
+            time.sleep(delay)
+            self.daemon.kill()
+            client.communicate()
+            self.daemon.start()
+            self.assertEqual(self.daemon.json("ls"), [], f"after {delay} s")
+            self.assertEqual(host_objects(), [], f"after {delay} s")
+
+    def test_an_orderly_stop_leaves_sandboxes_running(self):
+        sandbox = self.daemon.create()
+        self.daemon.stop()
+        self.daemon.start()
+        self.assertEqual(self.tb("exec", sandbox, "--", "echo", "on").stdout, "on\n")
+
+
+def status_of(pid):
+    return dict(re.findall(r"^(\w+):\s*(.*)$", read(f"/proc/{pid}/status"), re.M))
+
+
+class JailTest(DaemonTest):
+    def test_what_the_host_sees_of_the_vmm(self):
+        sandbox = self.daemon.create()
+        record = self.daemon.inspect(sandbox)
+        pid = record["vmmPid"]
+        status = status_of(pid)
+        uids = set(status["Uid"].split())
+        self.assertEqual(len(uids), 1)
+        self.assertGreaterEqual(int(uids.pop()), 1900000000)
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            self.assertEqual(int(status[name], 16), 0, name)
+        self.assertEqual(status["NoNewPrivs"], "1")
+        self.assertEqual(status["Seccomp"], "2")
+        self.assertEqual(status.get("Groups", "").strip(), "")
+        for namespace in ("mnt", "net", "pid", "ipc", "uts"):
+            mine = os.readlink(f"/proc/self/ns/{namespace}")
+            self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/{namespace}"), mine, namespace)
+        self.assertEqual(read(f"/proc/{pid}/environ"), "")
+        inside = set(os.listdir(f"/proc/{pid}/root/"))
+        self.assertIn("vmlinux", inside)
+        self.assertIn("rootfs.ext4", inside)
+        self.assertNotIn("root", inside)
+        self.assertNotIn("home", inside)
+        self.assertNotIn("proc", inside)
+        self.assertLessEqual(set(os.listdir(f"/proc/{pid}/root/dev")), {"net", "kvm", "urandom", "null"})
+        mounts = read(f"/proc/{pid}/mountinfo").splitlines()
+        self.assertLess(len(mounts), 16, "the mount table is pruned")
+        other = self.daemon.inspect(self.daemon.create())
+        self.assertNotEqual(status_of(other["vmmPid"])["Uid"], status["Uid"], "a uid of its own")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
