@@ -12,8 +12,8 @@
 
 #include "base/error.h"
 
-// The daemon's memory across restarts: one SQLite file (WAL, synchronous=NORMAL for events, FULL for
-// states). Synchronous and safe from any thread (one connection, one mutex).
+// The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and safe
+// from any thread (one connection, one mutex).
 namespace tinderbox::store {
 
 // One sandbox. `state` is one of sandbox/state.h's names. Times are milliseconds since the epoch.

@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "store/internal/migrations.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <iterator>
+
+namespace tinderbox::store::internal {
+namespace {
+
+using base::Code;
+
+// "TBOX": marks the file as ours, so that nobody's other database is ever migrated.
+constexpr long kApplicationId = 0x54424f58;
+
+// Migration N brings version N to N + 1. Never edit one that was released: append.
+constexpr const char* kMigrations[] = {
+    R"(
+CREATE TABLE sandboxes (
+  id TEXT PRIMARY KEY NOT NULL,
+  state TEXT NOT NULL,
+  cause TEXT NOT NULL,
+  template_id TEXT NOT NULL,
+  template_name TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  end_at INTEGER NOT NULL,
+  memory_mib INTEGER NOT NULL,
+  cpus INTEGER NOT NULL,
+  disk_mib INTEGER NOT NULL,
+  metadata TEXT NOT NULL,
+  env TEXT NOT NULL,
+  access_token TEXT NOT NULL,
+  allow_internet INTEGER NOT NULL,
+  options TEXT NOT NULL,
+  vmm TEXT NOT NULL,
+  accelerator TEXT NOT NULL,
+  choice_reason TEXT NOT NULL,
+  slot INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  run_dir TEXT NOT NULL,
+  exit_code INTEGER,
+  exit_detail TEXT NOT NULL,
+  timings TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE api_keys (
+  hash TEXT PRIMARY KEY NOT NULL,  -- SHA-256 of the key, hexadecimal
+  label TEXT NOT NULL,
+  created_at INTEGER NOT NULL      -- seconds since the epoch
+) WITHOUT ROWID;
+CREATE TABLE settings (
+  name TEXT PRIMARY KEY NOT NULL,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
+)",
+};
+
+base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
+  const std::string text = TRY(database.QueryText(pragma));
+  long value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+base::Result<> CheckOwner(Database& database, long version) {
+  const long owner = TRY(PragmaNumber(database, "PRAGMA application_id"));
+  if (owner == kApplicationId) return {};
+  const long tables = TRY(PragmaNumber(database, "SELECT count(*) FROM sqlite_schema"));
+  if (owner == 0 && version == 0 && tables == 0) return {};  // new and empty
+  return std::unexpected(
+      base::Error(Code::kFailedPrecondition,
+                  fmt::format("open database '{}': it belongs to another program", database.path()))
+          .WithRemedy("Choose another state directory, or move that file away."));
+}
+
+}  // namespace
+
+int SchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
+
+base::Result<> Migrate(Database& database) {
+  const long found = TRY(PragmaNumber(database, "PRAGMA user_version"));
+  TRY(CheckOwner(database, found));
+  if (found > SchemaVersion() || found < 0) {
+    return std::unexpected(
+        base::Error(Code::kFailedPrecondition,
+                    fmt::format("open database '{}': its schema has version {}, this program knows "
+                                "versions up to {}",
+                                database.path(), found, SchemaVersion()))
+            .WithRemedy(
+                "It was written by a newer tinderboxd: install that version or a later one."));
+  }
+  for (long version = found; version < SchemaVersion(); ++version) {
+    Transaction transaction = TRY(Transaction::Begin(database));
+    // Looked at again under the write lock: two processes may have opened an empty file at once.
+    if (TRY(PragmaNumber(database, "PRAGMA user_version")) != version) continue;
+    TRY(database.Execute(kMigrations[version]));
+    TRY(database.Execute(fmt::format("PRAGMA user_version = {}; PRAGMA application_id = {}",
+                                     version + 1, kApplicationId)));
+    TRY(transaction.Commit());
+  }
+  return {};
+}
+
+}  // namespace tinderbox::store::internal

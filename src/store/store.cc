@@ -1,0 +1,258 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "store/store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <cerrno>
+#include <ctime>
+#include <mutex>
+#include <utility>
+
+#include "base/id.h"
+#include "store/internal/migrations.h"
+#include "store/internal/sqlite.h"
+
+namespace tinderbox::store {
+namespace {
+
+using base::Code;
+using base::Fail;
+using base::Result;
+using internal::Database;
+using internal::Statement;
+using Map = std::map<std::string, std::string>;
+
+// In the order of Bind and Read.
+constexpr char kColumns[] =
+    "id, state, cause, template_id, template_name, started_at, end_at, memory_mib, cpus, disk_mib, "
+    "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
+    "uid, run_dir, exit_code, exit_detail, timings";
+constexpr char kParameters[] =
+    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
+    "?21, ?22, ?23, ?24";
+
+std::string ToJson(const Map& map) {
+  boost::json::object object;
+  for (const auto& [key, value] : map) object[key] = value;
+  return boost::json::serialize(object);
+}
+
+Result<Map> FromJson(const std::string& text) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(text, error);
+  if (error || !value.is_object()) return Fail(Code::kDataLoss, "read a map: it is no JSON object");
+  Map map;
+  for (const auto& [key, item] : value.as_object()) {
+    if (!item.is_string()) return Fail(Code::kDataLoss, "read a map: a value is no string");
+    map.emplace(key, item.as_string());
+  }
+  return map;
+}
+
+void BindRecord(Statement& s, const SandboxRecord& r) {
+  s.Bind(1, r.id).Bind(2, r.state).Bind(3, r.cause).Bind(4, r.template_id).Bind(5, r.template_name);
+  s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
+  s.Bind(9, std::int64_t{r.cpus}).Bind(10, static_cast<std::int64_t>(r.disk_mib));
+  s.Bind(11, ToJson(r.metadata)).Bind(12, ToJson(r.env)).Bind(13, r.access_token);
+  s.Bind(14, std::int64_t{r.allow_internet}).Bind(15, r.options).Bind(16, r.vmm);
+  s.Bind(17, r.accelerator).Bind(18, r.choice_reason).Bind(19, std::int64_t{r.slot});
+  s.Bind(20, std::int64_t{r.uid}).Bind(21, r.run_dir);
+  if (r.exit_code) {
+    s.Bind(22, std::int64_t{*r.exit_code});
+  } else {
+    s.BindNull(22);
+  }
+  s.Bind(23, r.exit_detail).Bind(24, r.timings);
+}
+
+Result<SandboxRecord> ReadRecord(const Statement& s) {
+  SandboxRecord r;
+  r.id = s.Text(0);
+  r.state = s.Text(1);
+  r.cause = s.Text(2);
+  r.template_id = s.Text(3);
+  r.template_name = s.Text(4);
+  r.started_at = s.Integer(5);
+  r.end_at = s.Integer(6);
+  r.memory_mib = static_cast<std::uint32_t>(s.Integer(7));
+  r.cpus = static_cast<std::uint32_t>(s.Integer(8));
+  r.disk_mib = static_cast<std::uint64_t>(s.Integer(9));
+  r.metadata = TRY_CTX(FromJson(s.Text(10)), fmt::format("read metadata of sandbox '{}'", r.id));
+  r.env = TRY_CTX(FromJson(s.Text(11)), fmt::format("read environment of sandbox '{}'", r.id));
+  r.access_token = s.Text(12);
+  r.allow_internet = s.Integer(13) != 0;
+  r.options = s.Text(14);
+  r.vmm = s.Text(15);
+  r.accelerator = s.Text(16);
+  r.choice_reason = s.Text(17);
+  r.slot = static_cast<std::uint32_t>(s.Integer(18));
+  r.uid = static_cast<std::uint32_t>(s.Integer(19));
+  r.run_dir = s.Text(20);
+  if (!s.IsNull(21)) r.exit_code = static_cast<int>(s.Integer(21));
+  r.exit_detail = s.Text(22);
+  r.timings = s.Text(23);
+  return r;
+}
+
+Result<std::string> Sha256Hex(std::string_view text) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr) != 1) {
+    return Fail(Code::kInternal, "compute SHA-256 of an API key");
+  }
+  std::string hex;
+  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
+  return hex;
+}
+
+class SqliteStore final : public Store {
+ public:
+  explicit SqliteStore(Database database) : database_(std::move(database)) {}
+
+  Result<> InsertSandbox(const SandboxRecord& record) override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare(
+        fmt::format("INSERT INTO sandboxes ({}) VALUES ({})", kColumns, kParameters)));
+    BindRecord(s, record);
+    TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
+    return {};
+  }
+
+  Result<SandboxRecord> GetSandbox(std::string_view id) override {
+    const std::lock_guard lock(mutex_);
+    Statement s =
+        TRY(database_.Prepare(fmt::format("SELECT {} FROM sandboxes WHERE id = ?1", kColumns)));
+    s.Bind(1, id);
+    if (!TRY(s.Step())) return NoSandbox(id);
+    return ReadRecord(s);
+  }
+
+  Result<std::vector<SandboxRecord>> ListSandboxes() override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare(
+        fmt::format("SELECT {} FROM sandboxes ORDER BY started_at, id", kColumns)));
+    std::vector<SandboxRecord> records;
+    while (TRY(s.Step())) records.push_back(TRY(ReadRecord(s)));
+    return records;
+  }
+
+  Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare(fmt::format(
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?25", kColumns, kParameters)));
+    BindRecord(s, record);
+    s.Bind(25, expected_state);
+    TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
+    if (database_.changes() == 1) return {};
+    Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));
+    now.Bind(1, record.id);
+    const bool there = TRY(now.Step());
+    return Fail(Code::kAborted,
+                fmt::format("record sandbox '{}' as {}: it is {}, not {}, by now", record.id,
+                            record.state, there ? now.Text(0) : "gone", expected_state));
+  }
+
+  Result<> DeleteSandbox(std::string_view id) override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare("DELETE FROM sandboxes WHERE id = ?1"));
+    s.Bind(1, id);
+    TRY_CTX(s.Step(), fmt::format("forget sandbox '{}'", id));
+    return {};
+  }
+
+  Result<std::string> CreateApiKey(const std::string& label) override {
+    const std::string key = "e2b_" + base::RandomHex(20);
+    const std::string hash = TRY(Sha256Hex(key));
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(
+        database_.Prepare("INSERT INTO api_keys (hash, label, created_at) VALUES (?1, ?2, ?3)"));
+    s.Bind(1, hash).Bind(2, label).Bind(3, std::int64_t{std::time(nullptr)});
+    TRY_CTX(s.Step(), fmt::format("record API key '{}'", label));
+    return key;
+  }
+
+  Result<bool> IsValidApiKey(std::string_view key) override {
+    const std::string hash = TRY(Sha256Hex(key));
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare("SELECT 1 FROM api_keys WHERE hash = ?1"));
+    s.Bind(1, hash);
+    return s.Step();
+  }
+
+  Result<std::size_t> ApiKeyCount() override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare("SELECT count(*) FROM api_keys"));
+    TRY(s.Step());
+    return static_cast<std::size_t>(s.Integer(0));
+  }
+
+  Result<std::optional<std::string>> GetSetting(std::string_view name) override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare("SELECT value FROM settings WHERE name = ?1"));
+    s.Bind(1, name);
+    if (!TRY(s.Step())) return std::optional<std::string>();
+    return std::optional(s.Text(0));
+  }
+
+  Result<> SetSetting(std::string_view name, std::string_view value) override {
+    const std::lock_guard lock(mutex_);
+    Statement s =
+        TRY(database_.Prepare("INSERT INTO settings (name, value) VALUES (?1, ?2) "
+                              "ON CONFLICT (name) DO UPDATE SET value = ?2"));
+    s.Bind(1, name).Bind(2, value);
+    TRY_CTX(s.Step(), fmt::format("record setting '{}'", name));
+    return {};
+  }
+
+ private:
+  static std::unexpected<base::Error> NoSandbox(std::string_view id) {
+    return Fail(Code::kNotFound, fmt::format("sandbox '{}' not found", id));
+  }
+
+  std::mutex mutex_;
+  Database database_;
+};
+
+// The file holds access tokens: nobody but root may read it, from its first byte on. SQLite gives
+// its -wal and -shm files the mode of the main one.
+Result<> MakePrivate(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) {
+    return std::unexpected(
+        base::Error::FromErrno(errno, fmt::format("open database '{}'", path))
+            .WithRemedy("Check that the state directory exists and is writable for root."));
+  }
+  const int failed = fchmod(fd, 0600) != 0 ? errno : 0;
+  close(fd);
+  if (failed != 0) return base::FailErrno(failed, fmt::format("make database '{}' private", path));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> OpenStore(const std::string& path) {
+  TRY(MakePrivate(path));
+  Database database = TRY(Database::Open(path));
+  // FULL: what was committed survives a power cut too, not only the death of this process.
+  TRY_CTX(database.Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
+                           "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"),
+          fmt::format("open database '{}'", path));
+  const std::string check =
+      TRY_CTX(database.QueryText("PRAGMA quick_check(1)"), fmt::format("open database '{}'", path));
+  if (check != "ok") {
+    return std::unexpected(
+        base::Error(Code::kDataLoss, fmt::format("open database '{}': {}", path, check))
+            .WithRemedy("The daemon's database is damaged. Stop the daemon, move the file away "
+                        "together with its -wal and -shm neighbours, and start again."));
+  }
+  TRY(internal::Migrate(database));
+  return std::make_unique<SqliteStore>(std::move(database));
+}
+
+}  // namespace tinderbox::store
