@@ -8,9 +8,9 @@
 
 namespace tinderbox::base {
 
-// An absolute point on the monotonic clock by which an operation must have ended. Passed by value as
-// the last parameter of everything that waits on the world outside this process, so that the time
-// allowed for a whole is shared by its parts.
+// An absolute point on the monotonic clock by which an operation must have ended. Passed by value
+// as the last parameter of everything that waits on the world outside this process, so that the
+// time allowed for a whole is shared by its parts.
 class Deadline {
  public:
   using Clock = std::chrono::steady_clock;

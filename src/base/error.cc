@@ -80,7 +80,8 @@ Error&& Error::WithContext(std::string_view context) && {
 std::string Error::ToString() const {
   if (errno_ == 0) return message_;
   const char* name = strerrorname_np(errno_);
-  return fmt::format("{}: {} ({})", message_, strerrordesc_np(errno_) ? strerrordesc_np(errno_) : "?",
+  return fmt::format("{}: {} ({})", message_,
+                     strerrordesc_np(errno_) ? strerrordesc_np(errno_) : "?",
                      name ? name : "errno");
 }
 

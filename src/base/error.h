@@ -82,9 +82,8 @@ template <typename T = void>
 using Result = std::expected<T, Error>;
 
 // Shorthands for the usual `return Fail(...)`.
-inline std::unexpected<Error> Fail(
-    Code code, std::string message,
-    std::source_location where = std::source_location::current()) {
+inline std::unexpected<Error> Fail(Code code, std::string message,
+                                   std::source_location where = std::source_location::current()) {
   return std::unexpected(Error(code, std::move(message), where));
 }
 inline std::unexpected<Error> FailErrno(
@@ -103,20 +102,19 @@ std::unexpected<Error> Propagate(Result<T>& result) {
 
 // Evaluates `expr` (a Result<T>); on failure returns its error from the enclosing function, else
 // yields the value. Not for coroutines: see CO_TRY.
-#define TRY(expr)                                                      \
-  ({                                                                   \
-    auto try_result_ = (expr);                                         \
+#define TRY(expr)                                                                 \
+  ({                                                                              \
+    auto try_result_ = (expr);                                                    \
     if (!try_result_) return ::tinderbox::base::internal::Propagate(try_result_); \
-    std::move(try_result_).value();                                    \
+    std::move(try_result_).value();                                               \
   })
 
 // TRY that puts `context` (a string expression, evaluated on failure only) before the message.
-#define TRY_CTX(expr, context)                                                      \
-  ({                                                                                \
-    auto try_result_ = (expr);                                                      \
-    if (!try_result_)                                                               \
-      return std::unexpected(std::move(try_result_).error().WithContext(context));  \
-    std::move(try_result_).value();                                                 \
+#define TRY_CTX(expr, context)                                                                     \
+  ({                                                                                               \
+    auto try_result_ = (expr);                                                                     \
+    if (!try_result_) return std::unexpected(std::move(try_result_).error().WithContext(context)); \
+    std::move(try_result_).value();                                                                \
   })
 
 // In coroutines, where g++ 12 takes no co_await inside a statement expression:
@@ -124,15 +122,15 @@ std::unexpected<Error> Propagate(Result<T>& result) {
 // declares `head` as the value, or co_returns the error.
 #define CO_TRY_NAME2_(line) co_try_result_##line
 #define CO_TRY_NAME_(line) CO_TRY_NAME2_(line)
-#define CO_TRY_IMPL_(result, declaration, expr)                             \
-  auto result = (expr);                                                     \
-  if (!result) co_return ::tinderbox::base::internal::Propagate(result);    \
+#define CO_TRY_IMPL_(result, declaration, expr)                          \
+  auto result = (expr);                                                  \
+  if (!result) co_return ::tinderbox::base::internal::Propagate(result); \
   declaration = std::move(result).value()
 #define CO_TRY(declaration, expr) CO_TRY_IMPL_(CO_TRY_NAME_(__LINE__), declaration, expr)
 
 // The same for Result<void>.
-#define CO_TRY_VOID(expr)                                                         \
-  do {                                                                            \
-    auto co_try_result_ = (expr);                                                 \
+#define CO_TRY_VOID(expr)                                                                  \
+  do {                                                                                     \
+    auto co_try_result_ = (expr);                                                          \
     if (!co_try_result_) co_return ::tinderbox::base::internal::Propagate(co_try_result_); \
   } while (false)

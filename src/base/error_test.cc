@@ -32,8 +32,8 @@ TEST(Error, ErrnoIsNamedInWordsAndBySymbol) {
 }
 
 TEST(Error, RemedyStaysApartFromTheMessage) {
-  const Error error =
-      Error(Code::kFailedPrecondition, "listen on 127.0.0.1:3000").WithRemedy("Choose another port.");
+  const Error error = Error(Code::kFailedPrecondition, "listen on 127.0.0.1:3000")
+                          .WithRemedy("Choose another port.");
   EXPECT_EQ(error.ToString(), "listen on 127.0.0.1:3000");
   EXPECT_EQ(error.remedy(), "Choose another port.");
 }

@@ -57,9 +57,8 @@ std::string NewUuid() {
 
 bool IsValidVmId(std::string_view id) {
   if (id.empty() || id.size() > 64 || id.front() == '-') return false;
-  return std::ranges::all_of(id, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-  });
+  return std::ranges::all_of(
+      id, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
 }
 
 }  // namespace tinderbox::base

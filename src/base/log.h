@@ -23,8 +23,8 @@ struct LogField {
 };
 
 // Writes one line to standard error, "<time> <level> <message> key=value …", with one write(2);
-// control characters in message and values are escaped, so that no guest can forge a line. Safe from
-// any thread. Libraries return errors; only the edges (daemon, warden, agent) log.
+// control characters in message and values are escaped, so that no guest can forge a line. Safe
+// from any thread. Libraries return errors; only the edges (daemon, warden, agent) log.
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
 
 inline void LogInfo(std::string_view m, std::initializer_list<LogField> f = {}) {

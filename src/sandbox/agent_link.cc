@@ -26,8 +26,8 @@ namespace {
 
 constexpr std::size_t kMaxAnswer = 64 << 10;
 constexpr std::size_t kShownConsole = 2000;
-// A guest that is not up yet drops the first packets, and TCP repeats a SYN only after a second: many
-// short attempts find the moment better than one long one.
+// A guest that is not up yet drops the first packets, and TCP repeats a SYN only after a second:
+// many short attempts find the moment better than one long one.
 constexpr std::chrono::milliseconds kAttempt{40};
 constexpr std::chrono::milliseconds kPauseBetween{4};
 // One whole exchange with an agent that accepted the connection.
@@ -42,11 +42,13 @@ Result<net::HttpResponse> Exchange(network::SlotPool& slots, std::uint32_t slot,
 
 Error DiedBeforeAnswer(vmm::LaunchedVm& vm, const vmm::ExitStatus& exit) {
   const std::string console = vm.ConsoleTail(kShownConsole).value_or("");
-  return Error(Code::kFailedPrecondition,
-               fmt::format("the VM ended before its agent answered ({} {}); end of its console:\n{}",
-                           exit.signalled ? "signal" : "exit code", exit.code, console))
-      .WithRemedy("Look at the console above: a damaged disk, a kernel that does not fit, or too "
-                  "little memory are the usual reasons.");
+  return Error(
+             Code::kFailedPrecondition,
+             fmt::format("the VM ended before its agent answered ({} {}); end of its console:\n{}",
+                         exit.signalled ? "signal" : "exit code", exit.code, console))
+      .WithRemedy(
+          "Look at the console above: a damaged disk, a kernel that does not fit, or too "
+          "little memory are the usual reasons.");
 }
 
 std::string Rfc3339Now() {
@@ -75,8 +77,8 @@ Result<> AgentLink::AwaitHealth(vmm::LaunchedVm& vm, Deadline deadline) const {
   }
   return std::unexpected(
       Error(Code::kDeadlineExceeded,
-            fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}", last,
-                        vm.ConsoleTail(kShownConsole).value_or("")))
+            fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}",
+                        last, vm.ConsoleTail(kShownConsole).value_or("")))
           .WithRemedy("On a very busy host raise boot_deadline in the configuration."));
 }
 
@@ -94,7 +96,8 @@ std::string InitBody(const Identity& identity) {
   if (!identity.default_workdir.empty()) body["defaultWorkdir"] = identity.default_workdir;
   body["hostname"] = identity.sandbox_id;
   body["machineId"] = base::RandomHex(16);
-  // Two guests from one snapshot hold the same random state until something that differs is mixed in.
+  // Two guests from one snapshot hold the same random state until something that differs is mixed
+  // in.
   body["entropy"] = base::RandomHex(64);
   return json::serialize(body);
 }
@@ -108,8 +111,8 @@ Result<> AgentLink::Init(const Identity& identity, Deadline deadline) const {
     init.headers.push_back({"X-Access-Token", identity.access_token});
   }
   const Deadline limit = Deadline::After(kExchange).Earlier(deadline);
-  const net::HttpResponse answer = TRY_CTX(Exchange(slots_, slot_, init, limit, limit),
-                                           "set the identity of the guest");
+  const net::HttpResponse answer =
+      TRY_CTX(Exchange(slots_, slot_, init, limit, limit), "set the identity of the guest");
   if (answer.status == 204) return {};
   return Fail(Code::kInternal, fmt::format("set the identity of the guest: status {}: {}",
                                            answer.status, answer.body.substr(0, 500)));

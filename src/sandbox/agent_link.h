@@ -25,8 +25,8 @@ struct Identity {
   std::string default_workdir;
 };
 
-// The daemon's own line to the agent in one guest. Whatever answers there is hostile: every answer is
-// bounded in size and time.
+// The daemon's own line to the agent in one guest. Whatever answers there is hostile: every answer
+// is bounded in size and time.
 class AgentLink {
  public:
   AgentLink(network::SlotPool& slots, std::uint32_t slot) : slots_(slots), slot_(slot) {}

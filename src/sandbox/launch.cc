@@ -19,8 +19,8 @@ using base::Result;
 
 namespace {
 
-// Beyond the guest's own memory the VMM needs some for itself: QEMU's code and heap, its translation
-// buffer under TCG, page tables. The cgroup's limit is the guest's memory and this.
+// Beyond the guest's own memory the VMM needs some for itself: QEMU's code and heap, its
+// translation buffer under TCG, page tables. The cgroup's limit is the guest's memory and this.
 constexpr std::uint64_t kVmmOverheadBytes = 384ull << 20;
 // QEMU's threads: main, vCPUs, I/O workers (64 at most), RCU. And the warden.
 constexpr std::uint32_t kVmmPids = 128;

@@ -24,7 +24,8 @@ using base::Result;
 
 namespace {
 
-constexpr std::uint32_t kMinimumMemoryMib = 96;  // below it Debian's kernel does not reach the agent
+constexpr std::uint32_t kMinimumMemoryMib =
+    96;  // below it Debian's kernel does not reach the agent
 constexpr std::uint32_t kMaximumCpus = 32;
 
 std::uint64_t HostMemoryMib() {
@@ -36,8 +37,8 @@ std::uint64_t HostMemoryMib() {
 Result<> CheckMemory(std::uint32_t memory_mib) {
   if (memory_mib < kMinimumMemoryMib) {
     return std::unexpected(
-        Error(Code::kInvalidArgument, fmt::format("memory of {} MiB is too little for a sandbox",
-                                                  memory_mib))
+        Error(Code::kInvalidArgument,
+              fmt::format("memory of {} MiB is too little for a sandbox", memory_mib))
             .WithRemedy(fmt::format("Ask for at least {} MiB.", kMinimumMemoryMib)));
   }
   if (const std::uint64_t host = HostMemoryMib(); memory_mib > host) {
@@ -259,8 +260,8 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   const std::lock_guard operation(sandbox->operation);
   if (sandbox->state() != State::kRunning) {
     if (sandbox->state() == State::kStopping) return NoSuchSandbox(id);
-    return Fail(Code::kFailedPrecondition, fmt::format("sandbox '{}' is {}, not running", id,
-                                                       StateName(sandbox->state())));
+    return Fail(Code::kFailedPrecondition,
+                fmt::format("sandbox '{}' is {}, not running", id, StateName(sandbox->state())));
   }
   store::SandboxRecord record = sandbox->record();
   const std::int64_t end = TRY(EndAfter(timeout));

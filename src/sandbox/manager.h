@@ -32,14 +32,14 @@ class Store;
 namespace tinderbox::sandbox {
 
 struct CreateRequest {
-  std::string template_id;                 // id or name
-  std::chrono::seconds timeout{300};       // ≤ 0 is kInvalidArgument; see kNoTimeout
+  std::string template_id;            // id or name
+  std::chrono::seconds timeout{300};  // ≤ 0 is kInvalidArgument; see kNoTimeout
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::string> env;
-  std::optional<std::uint32_t> memory_mib; // default: the template's
+  std::optional<std::uint32_t> memory_mib;  // default: the template's
   std::optional<std::uint32_t> cpus;
   bool allow_internet = true;
-  std::string options_json;                // kept verbatim for the API's detail answers
+  std::string options_json;  // kept verbatim for the API's detail answers
 };
 inline constexpr std::chrono::seconds kNoTimeout = std::chrono::seconds::max();
 
@@ -67,9 +67,9 @@ struct SandboxInfo {
   std::vector<std::pair<std::string, double>> timings_ms;  // stages of the last start
 };
 
-// All calls block (a create takes seconds where it boots) and are safe from any thread; the API runs
-// them on its worker pool. Once begun, an operation finishes or undoes itself on its own deadline,
-// whatever becomes of the caller.
+// All calls block (a create takes seconds where it boots) and are safe from any thread; the API
+// runs them on its worker pool. Once begun, an operation finishes or undoes itself on its own
+// deadline, whatever becomes of the caller.
 class Manager {
  public:
   virtual ~Manager() = default;
@@ -103,8 +103,8 @@ class Manager {
 struct HostInfo {
   std::string vmm, vmm_version, vmm_binary, accelerator;
   bool runs_linux = false;
-  std::string choice_reason;   // why this VMM and accelerator
-  std::string isolation;       // "hardware" or "emulation (weaker)"
+  std::string choice_reason;  // why this VMM and accelerator
+  std::string isolation;      // "hardware" or "emulation (weaker)"
 };
 
 }  // namespace tinderbox::sandbox

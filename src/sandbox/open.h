@@ -22,17 +22,17 @@ struct ManagerOptions {
   store::Store& store;
   image::Library& library;
   network::SlotPool& slots;
-  vmm::Driver& driver;         // for new sandboxes, and to take up running ones of the same VMM
-  std::string choice_reason;   // why this driver: kept in each sandbox's record
-  std::string run_dir;         // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>
-  std::string state_dir;       // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
+  vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
+  std::string choice_reason;  // why this driver: kept in each sandbox's record
+  std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>
+  std::string state_dir;      // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
   std::string cgroup_prefix = "tinderbox";  // cgroups are "<prefix>/<id>"
   std::uint32_t uid_base = 1900000000;      // a VM's uid is this plus its slot's index
   std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
   std::uint32_t max_sandboxes = 512;
-  std::chrono::seconds boot_deadline{60};   // from launch to the agent's first answer
-  std::chrono::hours keep_dead{24};         // how long a dead sandbox's record stays
-  bool enforce_limits = true;               // cgroup limits on each VM
+  std::chrono::seconds boot_deadline{60};  // from launch to the agent's first answer
+  std::chrono::hours keep_dead{24};        // how long a dead sandbox's record stays
+  bool enforce_limits = true;              // cgroup limits on each VM
 };
 
 // Takes up what an earlier daemon left (running sandboxes are adopted, half-done operations undone,

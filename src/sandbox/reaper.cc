@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The reaper: one thread that waits for the death of any VM (its warden's pidfd becomes readable) and
-// for the end of any sandbox's time.
+// The reaper: one thread that waits for the death of any VM (its warden's pidfd becomes readable)
+// and for the end of any sandbox's time.
 #include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -50,15 +50,14 @@ void ManagerImpl::Wake() {
 }
 
 // From now on the VM's death is noticed. One-shot and without a pointer to the sandbox: the thread
-// looks through all sandboxes when anything has died, which needs no care about lifetimes; deaths are
-// rare and the look is a poll of a descriptor each.
+// looks through all sandboxes when anything has died, which needs no care about lifetimes; deaths
+// are rare and the look is a poll of a descriptor each.
 void ManagerImpl::Watch(const SandboxPtr& sandbox) {
   const auto vm = sandbox->vm();
   if (!vm) return;
   epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = sandbox.get()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, vm->pidfd().get(), &event) != 0 && errno != EEXIST) {
-    base::LogError("cannot watch a VM",
-                   {{"sandbox", sandbox->id()}, {"errno", errno}});
+    base::LogError("cannot watch a VM", {{"sandbox", sandbox->id()}, {"errno", errno}});
   }
   Wake();
 }

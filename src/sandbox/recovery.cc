@@ -27,8 +27,8 @@ void ManagerImpl::Report(std::string line) {
 
 Result<> ManagerImpl::Recover() {
   std::vector<store::SandboxRecord> records = TRY(options_.store.ListSandboxes());
-  // A sandbox that was being removed may still name a slot which it had given back already, and which
-  // a running one has taken since: the running one's claim holds.
+  // A sandbox that was being removed may still name a slot which it had given back already, and
+  // which a running one has taken since: the running one's claim holds.
   std::set<std::uint32_t> taken;
   for (const store::SandboxRecord& record : records) {
     if (record.state == StateName(State::kRunning)) taken.insert(record.slot);
@@ -62,8 +62,8 @@ void ManagerImpl::RecoverOne(store::SandboxRecord record) {
   Report(fmt::format("sandbox '{}' was {}: removed", record.id, record.state));
   const std::lock_guard operation(sandbox->operation);
   if (auto killed = KillLocked(*sandbox); !killed) {
-    Report(fmt::format("sandbox '{}' could not be removed: {}", record.id,
-                       killed.error().ToString()));
+    Report(
+        fmt::format("sandbox '{}' could not be removed: {}", record.id, killed.error().ToString()));
   }
 }
 

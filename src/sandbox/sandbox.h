@@ -29,8 +29,8 @@ class Sandbox {
   store::SandboxRecord record() const;
   SandboxInfo Info() const;
 
-  // The VM, or none where it does not run. Shared, because a waiter on its death and a stop may hold
-  // it at the same time.
+  // The VM, or none where it does not run. Shared, because a waiter on its death and a stop may
+  // hold it at the same time.
   std::shared_ptr<vmm::LaunchedVm> vm() const;
   void SetVm(std::shared_ptr<vmm::LaunchedVm> vm);
 

@@ -23,15 +23,11 @@ TEST(State, NamesRoundTrip) {
 TEST(State, EveryPair) {
   const std::map<State, std::string> table = {
       //                        C R P p r s S D F
-      {State::kCreating,       ". x . . . . x . x"},
-      {State::kRunning,        ". . x . . x x x ."},
-      {State::kPausing,        ". x . x . . x x ."},
-      {State::kPaused,         ". . . . x . x . ."},
-      {State::kResuming,       ". x . x . . x . ."},
-      {State::kSnapshotting,   ". x . . . . x x ."},
-      {State::kStopping,       ". . . . . . . . ."},
-      {State::kDead,           ". . . . . . x . ."},
-      {State::kFailed,         ". . . . . . x . ."},
+      {State::kCreating, ". x . . . . x . x"}, {State::kRunning, ". . x . . x x x ."},
+      {State::kPausing, ". x . x . . x x ."},  {State::kPaused, ". . . . x . x . ."},
+      {State::kResuming, ". x . x . . x . ."}, {State::kSnapshotting, ". x . . . . x x ."},
+      {State::kStopping, ". . . . . . . . ."}, {State::kDead, ". . . . . . x . ."},
+      {State::kFailed, ". . . . . . x . ."},
   };
   for (const auto& [from, row] : table) {
     for (std::size_t column = 0; column < std::size(kAll); ++column) {

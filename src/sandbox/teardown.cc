@@ -37,7 +37,8 @@ TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& re
           std::move(step).error().WithContext(fmt::format("{} of sandbox '{}'", what, record.id)));
     }
   };
-  // The VM first: it uses all the rest. Its namespace and disk must not be given away while it lives.
+  // The VM first: it uses all the rest. Its namespace and disk must not be given away while it
+  // lives.
   const std::string run_dir = RunDirOf(options, record.id);
   keep_first(EndVm(run_dir, outcome.exit), "end the VM");
   if (!outcome.result) return outcome;

@@ -15,9 +15,9 @@ namespace tinderbox::sandbox {
 // Ends the VM of `record` if it lives and frees everything that it holds: run directory and cgroup,
 // network slot, disk. What is gone already is no error, so the same call undoes a half-done create,
 // kills a running sandbox, clears up after a dead one and serves recovery. All steps are tried even
-// if one fails; the first error is returned. How the VM ended comes back where that could be learnt.
-// A slot that was released is struck from `record` (slot = 0), because it may be another sandbox's
-// the next moment: the caller stores the record before anything is tried again.
+// if one fails; the first error is returned. How the VM ended comes back where that could be
+// learnt. A slot that was released is struck from `record` (slot = 0), because it may be another
+// sandbox's the next moment: the caller stores the record before anything is tried again.
 struct TeardownOutcome {
   base::Result<> result;
   std::optional<vmm::ExitStatus> exit;
