@@ -10,8 +10,8 @@
 #include "base/error.h"
 
 // The Connect protocol's framing, JSON codec only (docs/adr/0002-connect-json-only.md). A stream's
-// body is a row of frames: one flag byte, four bytes of length (big endian), that many bytes of JSON.
-// Source: connectrpc.com/docs/protocol.
+// body is a row of frames: one flag byte, four bytes of length (big endian), that many bytes of
+// JSON. Source: connectrpc.com/docs/protocol.
 namespace tinderbox::net {
 
 inline constexpr std::string_view kConnectUnaryType = "application/json";
@@ -69,19 +69,20 @@ struct ConnectFrame {
   bool end_stream() const { return (flags & kConnectFlagEndStream) != 0; }
 };
 
-// Cuts a byte stream into frames, however it is split. Holds at most `max_payload` bytes and a head.
+// Cuts a byte stream into frames, however it is split. Holds at most `max_payload` bytes and a
+// head.
 class ConnectDecoder {
  public:
   explicit ConnectDecoder(std::size_t max_payload) : max_payload_(max_payload) {}
 
   // Takes bytes in. kResourceExhausted where a frame announces more than `max_payload`,
-  // kInvalidArgument for compressed or unknown flags, and for bytes after the end-stream frame. After an
-  // error the decoder stays in it.
+  // kInvalidArgument for compressed or unknown flags, and for bytes after the end-stream frame.
+  // After an error the decoder stays in it.
   base::Result<> Feed(std::string_view bytes);
   // The next whole frame, if one is there. Call until empty after each Feed.
   std::optional<ConnectFrame> Next();
   // True where the stream may end here: no frame is half-way.
-  bool at_boundary() const { return pending_.empty(); }
+  bool at_boundary() const { return consumed_ == pending_.size(); }
 
  private:
   base::Result<> CheckHead();

@@ -23,7 +23,8 @@ using AsyncResult = boost::asio::awaitable<base::Result<T>>;
 // True where `a` and `b` are the same but for the case of ASCII letters.
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 
-// Header fields in the order in which they came; names compare without regard to case. A value type.
+// Header fields in the order in which they came; names compare without regard to case. A value
+// type.
 class HeaderList {
  public:
   using Field = std::pair<std::string, std::string>;
@@ -59,11 +60,12 @@ class HeaderList {
 // The usual words for a status; "Unknown" for one that has none.
 std::string_view StatusText(unsigned status);
 
-// Percent-decodes `text`; '+' becomes a space where `plus_is_space` (query strings). No value where an
-// escape is cut short or is not hexadecimal.
+// Percent-decodes `text`; '+' becomes a space where `plus_is_space` (query strings). No value where
+// an escape is cut short or is not hexadecimal.
 std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_space = false);
 
-// The query part of a target (without '?') as decoded pairs in order; broken escapes stay as they are.
+// The query part of a target (without '?') as decoded pairs in order; broken escapes stay as they
+// are.
 std::vector<HeaderList::Field> ParseQuery(std::string_view query);
 
 }  // namespace tinderbox::net

@@ -51,8 +51,9 @@ struct HttpPeer {
 struct RequestHead {
   std::string method;  // as sent; upper case by custom
   std::string target;  // as sent
-  std::string path;    // target up to '?', still percent-encoded; absolute-form is reduced to its path
-  std::string query;   // after '?', still encoded
+  std::string
+      path;  // target up to '?', still percent-encoded; absolute-form is reduced to its path
+  std::string query;  // after '?', still encoded
   HeaderList headers;
   bool keep_alive = true;
   bool http_1_0 = false;
@@ -71,10 +72,11 @@ class HttpConnection;
 // One request and its response, valid until the handler returns. Reading the body and writing the
 // response may go on at once from two coroutines (full duplex), but there is at most one reader and
 // one writer at a time. Errors: kUnavailable where the client went away, kDeadlineExceeded where it
-// kept us waiting, kInvalidArgument for broken framing, kResourceExhausted for a body over the limit.
+// kept us waiting, kInvalidArgument for broken framing, kResourceExhausted for a body over the
+// limit.
 //
-// A handler that returns without a response gives 500; one that returns inside a begun stream resets
-// the connection, so that no client takes half an answer for a whole one.
+// A handler that returns without a response gives 500; one that returns inside a begun stream
+// resets the connection, so that no client takes half an answer for a whole one.
 class Exchange {
  public:
   explicit Exchange(internal::HttpConnection& connection) : connection_(connection) {}
@@ -90,8 +92,8 @@ class Exchange {
   // Length as announced; no value for chunked bodies. 0 where there is no body.
   std::optional<std::uint64_t> content_length() const;
   bool body_finished() const;
-  // At least one byte, or 0 at the end of the body. Sends "100 Continue" first where the client waits
-  // for it. `into` must stay valid until the result is there.
+  // At least one byte, or 0 at the end of the body. Sends "100 Continue" first where the client
+  // waits for it. `into` must stay valid until the result is there.
   AsyncResult<std::size_t> ReadSome(std::span<char> into);
   // The whole (rest of the) body; kResourceExhausted beyond `max` bytes.
   AsyncResult<std::string> ReadBody(std::size_t max);
@@ -123,8 +125,8 @@ class Exchange {
   // Returns when the client is gone or the server stops.
   Task<> AwaitDisconnect();
 
-  // Sends "101 Switching Protocols" with these headers (Connection and Upgrade are the caller's) and
-  // hands the connection over; the Exchange is then good for nothing but its head().
+  // Sends "101 Switching Protocols" with these headers (Connection and Upgrade are the caller's)
+  // and hands the connection over; the Exchange is then good for nothing but its head().
   AsyncResult<UpgradedSocket> Upgrade(HeaderList headers);
   // Hands the connection over without a word, for a proxy that relays the upstream's own 101.
   UpgradedSocket TakeSocket();
@@ -140,7 +142,8 @@ class HttpServer {
  public:
   HttpServer(boost::asio::io_context& io, HttpLimits limits, HttpHandler handler);
   // Closes everything at once; the handlers that still run end on their next use of their Exchange.
-  // They may then run once more on the io_context, so what they use must outlive it: call Stop first.
+  // They may then run once more on the io_context, so what they use must outlive it: call Stop
+  // first.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -152,8 +155,8 @@ class HttpServer {
   // Takes a listening socket of either kind.
   base::Result<> Adopt(sys::UniqueFd listening);
 
-  // Accepts no more, closes idle connections, waits for running handlers until `deadline`, then cuts
-  // them off and waits for their coroutines to end. Idempotent.
+  // Accepts no more, closes idle connections, waits for running handlers until `deadline`, then
+  // cuts them off and waits for their coroutines to end. Idempotent.
   Task<> Stop(base::Deadline deadline);
 
   std::size_t connections() const;

@@ -1,0 +1,249 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <ctime>
+
+#include "net/http_connection.h"
+
+namespace tinderbox::net::internal {
+namespace {
+
+base::Error GoneError() { return base::Error(base::Code::kUnavailable, "client disconnected"); }
+
+// "Date: …" for now; made once a second.
+std::string_view DateLine() {
+  thread_local std::time_t made_for = 0;
+  thread_local std::array<char, 64> line;
+  thread_local std::size_t length = 0;
+  const std::time_t now = std::time(nullptr);
+  if (now != made_for || length == 0) {
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    length = std::strftime(line.data(), line.size(), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
+    made_for = now;
+  }
+  return {line.data(), length};
+}
+
+bool IsServersOwn(std::string_view name) {
+  for (const std::string_view own : {"Content-Length", "Transfer-Encoding", "Connection", "Date"}) {
+    if (EqualsIgnoreCase(name, own)) return true;
+  }
+  return false;
+}
+
+bool HasLineBreak(std::string_view text) {
+  return text.find_first_of(std::string_view("\r\n\0", 3)) != text.npos;
+}
+
+void AppendFields(std::string& text, const HeaderList& headers, bool all) {
+  for (const auto& [name, value] : headers) {
+    // A value that came from elsewhere must not be able to add fields of its own.
+    if ((!all && IsServersOwn(name)) || HasLineBreak(name) || HasLineBreak(value)) continue;
+    text.append(name).append(": ").append(value).append("\r\n");
+  }
+}
+
+}  // namespace
+
+std::string HttpConnection::HeadText(unsigned status, const HeaderList& headers,
+                                     std::optional<std::uint64_t> length) {
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, StatusText(status));
+  AppendFields(text, headers, false);
+  text += DateLine();
+  const bool no_length = status == 204 || status == 304 || status < 200;
+  bodyless_ = no_length || head_.method == "HEAD";
+  chunked_ = false;
+  if (length && !no_length) {
+    text += fmt::format("Content-Length: {}\r\n", *length);
+  } else if (!length && !no_length && !head_.http_1_0) {
+    text += "Transfer-Encoding: chunked\r\n";
+    chunked_ = !bodyless_;
+  } else if (!length && !no_length) {
+    keep_alive_ = false;
+  }
+  if (closing_ || (expects_continue_ && !parser_->is_done())) keep_alive_ = false;
+  if (!keep_alive_) {
+    text += "Connection: close\r\n";
+  } else if (head_.http_1_0) {
+    text += "Connection: keep-alive\r\n";
+  }
+  return text += "\r\n";
+}
+
+// Writes the parts in order with as few system calls as the socket allows.
+AsyncResult<> HttpConnection::Send(std::string_view a, std::string_view b, std::string_view c) {
+  std::array<iovec, 3> parts{};
+  std::size_t count = 0;
+  for (const std::string_view part : {a, b, c}) {
+    if (!part.empty()) parts[count++] = {const_cast<char*>(part.data()), part.size()};
+  }
+  std::size_t first = 0;
+  while (first < count) {
+    if (closed_ || taken_) co_return std::unexpected(GoneError());
+    msghdr message{};
+    message.msg_iov = &parts[first];
+    message.msg_iovlen = count - first;
+    ssize_t n = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) {
+      keep_alive_ = false;
+      MarkGone();
+      co_return std::unexpected(GoneError());
+    }
+    if (n < 0) {
+      CO_TRY_VOID(co_await WaitReady(StreamSocket::wait_write, limits_.write_timeout));
+      continue;
+    }
+    for (; first < count && static_cast<std::size_t>(n) >= parts[first].iov_len; ++first) {
+      n -= static_cast<ssize_t>(parts[first].iov_len);
+    }
+    if (first < count) {
+      parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + n;
+      parts[first].iov_len -= static_cast<std::size_t>(n);
+    }
+  }
+  co_return base::Result<>{};
+}
+
+AsyncResult<> HttpConnection::Respond(unsigned status, HeaderList headers, std::string body) {
+  if (response_ != Response::kNone) {
+    co_return base::Fail(base::Code::kInternal, "respond: a response was begun already");
+  }
+  response_ = Response::kFinished;
+  const std::string head = HeadText(status, headers, body.size());
+  if (bodyless_) body.clear();
+  co_return co_await Send(head, body);
+}
+
+AsyncResult<> HttpConnection::BeginStream(unsigned status, HeaderList headers,
+                                          std::optional<std::uint64_t> length, bool flush) {
+  if (response_ != Response::kNone) {
+    co_return base::Fail(base::Code::kInternal, "begin stream: a response was begun already");
+  }
+  response_ = Response::kStreaming;
+  pending_head_ = HeadText(status, headers, length);
+  if (!bodyless_) length_left_ = length;
+  if (!flush) co_return base::Result<>{};
+  const std::string head = std::exchange(pending_head_, {});
+  co_return co_await Send(head);
+}
+
+AsyncResult<> HttpConnection::Write(std::string_view data) {
+  if (response_ != Response::kStreaming) {
+    co_return base::Fail(base::Code::kInternal, "write response: no stream was begun");
+  }
+  if (data.empty() || bodyless_) co_return base::Result<>{};
+  if (length_left_) {
+    if (data.size() > *length_left_) {
+      co_return base::Fail(base::Code::kInternal, "write response: more than was announced");
+    }
+    *length_left_ -= data.size();
+  }
+  std::string front = std::exchange(pending_head_, {});
+  if (chunked_) front += fmt::format("{:x}\r\n", data.size());
+  co_return co_await Send(front, data, chunked_ ? "\r\n" : "");
+}
+
+AsyncResult<> HttpConnection::Finish() {
+  if (response_ != Response::kStreaming) {
+    co_return base::Fail(base::Code::kInternal, "finish response: no stream was begun");
+  }
+  if (length_left_.value_or(0) != 0) {
+    co_return base::Fail(base::Code::kInternal, "finish response: less than was announced");
+  }
+  std::string rest = std::exchange(pending_head_, {});
+  if (chunked_) rest += "0\r\n\r\n";
+  base::Result<> sent = co_await Send(rest);
+  response_ = Response::kFinished;
+  co_return sent;
+}
+
+void HttpConnection::Abort() {
+  if (closed_ || taken_) return;
+  const linger reset{1, 0};
+  ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  Close();
+}
+
+UpgradedSocket HttpConnection::TakeSocket() {
+  taken_ = true;
+  read_deadline_ = write_deadline_ = Clock::time_point::max();
+  // A watch that is still waiting on this socket is ended here; moving it would be undefined.
+  boost::system::error_code ignored;
+  socket_.cancel(ignored);
+  ++generation_;
+  return UpgradedSocket{std::move(socket_), std::exchange(in_, {})};
+}
+
+}  // namespace tinderbox::net::internal
+
+namespace tinderbox::net {
+
+const RequestHead& Exchange::head() const { return connection_.head_; }
+const HttpPeer& Exchange::peer() const { return connection_.peer_; }
+boost::asio::any_io_executor Exchange::executor() const {
+  return connection_.gone_timer_.get_executor();
+}
+void Exchange::SetBodyLimit(std::uint64_t bytes) { connection_.body_limit_ = bytes; }
+void Exchange::SetBodyTimeout(std::chrono::seconds timeout) { connection_.body_timeout_ = timeout; }
+
+std::optional<std::uint64_t> Exchange::content_length() const {
+  if (connection_.parser_->chunked()) return std::nullopt;
+  const auto length = connection_.parser_->content_length();
+  return length ? *length : 0;
+}
+bool Exchange::body_finished() const { return connection_.parser_->is_done(); }
+
+AsyncResult<std::size_t> Exchange::ReadSome(std::span<char> into) {
+  return connection_.ReadSome(into);
+}
+AsyncResult<std::string> Exchange::ReadBody(std::size_t max) { return connection_.ReadBody(max); }
+
+AsyncResult<> Exchange::Respond(unsigned status, HeaderList headers, std::string body) {
+  return connection_.Respond(status, std::move(headers), std::move(body));
+}
+AsyncResult<> Exchange::BeginStream(unsigned status, HeaderList headers,
+                                    std::optional<std::uint64_t> length, bool flush) {
+  return connection_.BeginStream(status, std::move(headers), length, flush);
+}
+AsyncResult<> Exchange::Write(std::string_view data) { return connection_.Write(data); }
+AsyncResult<> Exchange::Finish() { return connection_.Finish(); }
+void Exchange::Abort() { connection_.Abort(); }
+bool Exchange::response_begun() const {
+  return connection_.response_ != internal::HttpConnection::Response::kNone;
+}
+
+bool Exchange::disconnected() const { return connection_.Gone(); }
+
+void Exchange::OnDisconnect(std::function<void()> callback) {
+  if (callback && (connection_.gone_ || connection_.closed_)) return callback();
+  connection_.on_gone_ = std::move(callback);
+  if (connection_.on_gone_) connection_.Watch();
+}
+
+Task<> Exchange::AwaitDisconnect() {
+  connection_.Watch();
+  if (connection_.gone_ || connection_.closed_) co_return;
+  boost::system::error_code ignored;
+  co_await connection_.gone_timer_.async_wait(
+      boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+}
+
+AsyncResult<UpgradedSocket> Exchange::Upgrade(HeaderList headers) {
+  std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
+  internal::AppendFields(head, headers, true);
+  head += "\r\n";
+  CO_TRY_VOID(co_await connection_.Send(head));
+  co_return connection_.TakeSocket();
+}
+UpgradedSocket Exchange::TakeSocket() { return connection_.TakeSocket(); }
+
+}  // namespace tinderbox::net
