@@ -15,7 +15,7 @@ import unittest
 from harness import BUILD, process_gone, program, read, wait_for
 
 NETNS, TAP = "tbe-launch", "tap0"
-GUESTS = BUILD / "tests/guests"
+GUESTS = BUILD / "guests"
 FIRECRACKER = os.environ.get("TINDERBOX_FIRECRACKER", "")
 
 
