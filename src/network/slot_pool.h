@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,18 +26,21 @@ inline constexpr char kGuestMac[] = "02:fc:00:00:00:05";
 inline constexpr char kTapName[] = "tap0";
 
 struct PoolOptions {
-  std::string prefix = "tb";       // names of what stands on the host: netns "<prefix>-<n>", veth
-                                   // "<prefix>v<n>", nftables table "<prefix>_net"; at most 6 characters
+  std::string prefix = "tb";  // names of what stands on the host: netns "<prefix>-<n>", veth
+                              // "<prefix>v<n>", nftables table "<prefix>_net"; at most 6 characters
   std::string cidr = "10.211.0.0/16";  // of the veth pairs, one /30 each
-  std::uint32_t max_slots = 1024;
+  std::uint32_t max_slots = 1024;      // at most 16384, and one per /30 of the CIDR
+  // For so long a released slot's index is not used again where another is free: connection
+  // tracking on the host and the kernel's own clean-up may still know the last tenant.
+  std::chrono::milliseconds quarantine{3000};
 };
 
 // A namespace ready for a VM. Owned by the pool; a value that names it.
 struct Slot {
-  std::uint32_t index = 0;     // 1..max_slots
+  std::uint32_t index = 0;  // 1..max_slots
   std::string netns_name;
-  std::string netns_path;      // /run/netns/<name>, also seen by `ip netns`
-  std::string tap;             // kTapName; owned by `uid`
+  std::string netns_path;  // /run/netns/<name>, also seen by `ip netns`
+  std::string tap;         // kTapName; owned by `uid`
   uid_t uid = 0;
 };
 
@@ -45,17 +49,25 @@ struct EgressPolicy {
   bool operator==(const EgressPolicy&) const = default;
 };
 
+// Every call may come from any thread that stands in the network namespace in which the pool was
+// opened. Destroying the pool leaves the slots as they are: VMs outlive the daemon.
 class SlotPool {
  public:
   virtual ~SlotPool() = default;
 
   // Makes a slot (or takes one made ahead). The TAP is owned by uid_base + index, its neighbour
   // entry for the guest is permanent. kResourceExhausted when all are in use.
+  // The lowest index out of quarantine is taken; names that something else holds are passed over,
+  // and kAlreadyExists names one where that leaves none.
   virtual base::Result<Slot> Acquire(const EgressPolicy& policy, uid_t uid_base) = 0;
   // Marks the slot of a VM that outlived the daemon as in use; checks that its namespace is there.
+  // kNotFound or kFailedPrecondition where it is not, or not whole; the slot then stays unused.
   virtual base::Result<Slot> Adopt(std::uint32_t index) = 0;
   // Removes namespace, veth and rules; tolerates whatever is gone already.
   virtual base::Result<> Release(std::uint32_t index) = 0;
+  // Replaces the rules of a slot in use by those of `policy`, in one transaction. Tightening also
+  // cuts connections that stand.
+  virtual base::Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) = 0;
   // Everything on the host that bears our prefix and is not in use is removed; what was found is
   // returned in words.
   virtual base::Result<std::vector<std::string>> Sweep() = 0;
@@ -68,9 +80,18 @@ class SlotPool {
 };
 
 // Makes the host side ready (IPv4 forwarding, the masquerade rule, the table) and returns the pool.
-// Errors carry a remedy (no root, no nftables, CIDR overlaps a route of the host).
+// Errors carry a remedy (no root, no nftables, CIDR overlaps a route of the host). One pool per
+// prefix and host network namespace: kFailedPrecondition while another process, or this one, has it
+// open.
 base::Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options);
-// Takes away everything that bears the prefix, the host side included (uninstall).
+// Takes away everything that bears the prefix, the host side included (uninstall); refused while a
+// pool of that prefix is open. IPv4 forwarding stays on: whether something else on the host has
+// come to rely on it, nobody can tell.
 base::Result<> RemoveAll(const PoolOptions& options);
+
+// What on this host may keep sandboxes from the internet although our own rules let them, or
+// weakens their isolation, each with its remedy, in sentences for `doctor`: no forwarding, no
+// default route, another firewall's DROP policy. Empty: nothing found.
+std::vector<std::string> HostWarnings(const PoolOptions& options = {});
 
 }  // namespace tinderbox::network

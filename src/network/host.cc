@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "network/host.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <map>
+
+#include "network/nftables.h"
+#include "network/rules.h"
+#include "sys/file.h"
+#include "sys/netlink.h"
+
+namespace tinderbox::network {
+namespace {
+
+using base::Code;
+using base::Error;
+
+constexpr char kForwarding[] = "/proc/sys/net/ipv4/ip_forward";
+
+// The process that listens at `address`, 0 where none can be told.
+pid_t HolderOf(const sockaddr_un& address, socklen_t size) {
+  const sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  ucred peer{};
+  socklen_t peer_size = sizeof(peer);
+  if (!probe || connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+      getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) != 0) {
+    return 0;
+  }
+  return peer.pid;
+}
+
+bool IsOn(const std::string& path) {
+  const auto value = sys::ReadFile(path);
+  return value && value->starts_with('1');
+}
+
+std::string_view Field(const boost::json::object& object, std::string_view name) {
+  const auto* const value = object.if_contains(name);
+  const auto* const text = value != nullptr ? value->if_string() : nullptr;
+  return text != nullptr ? std::string_view(*text) : std::string_view();
+}
+
+}  // namespace
+
+base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan) {
+  const std::string name = "tinderbox-network/" + plan.HostTable();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());  // the leading zero: abstract
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  sys::UniqueFd lock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!lock) return base::FailErrno(errno, "make a socket to lock the network prefix");
+  if (bind(lock.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
+      listen(lock.get(), 1) == 0) {
+    return lock;
+  }
+  if (errno != EADDRINUSE) return base::FailErrno(errno, "lock the network prefix");
+  const pid_t holder = HolderOf(address, size);
+  return std::unexpected(
+      Error(Code::kFailedPrecondition,
+            fmt::format("lock network table '{}': process {} has it", plan.HostTable(), holder))
+          .WithRemedy("Stop that process, or give this one another network prefix."));
+}
+
+base::Result<> CheckHostRoutes(const AddressPlan& plan) {
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  std::map<int, std::string> links;
+  for (const sys::LinkInfo& link : TRY(route.Links())) links[link.index] = link.name;
+  const auto is_ours = [&](int index) { return plan.IndexOfVeth(links[index]) != 0; };
+  for (const sys::RouteInfo& info : TRY(route.Routes())) {
+    // The default route overlaps everything and means nothing here.
+    if (info.destination.length == 0 || !info.destination.Overlaps(plan.cidr())) continue;
+    if (!info.link_indexes.empty() && std::ranges::all_of(info.link_indexes, is_ours)) continue;
+    const std::string by = info.link_indexes.empty() ? "nowhere" : links[info.link_indexes.front()];
+    return std::unexpected(
+        Error(Code::kFailedPrecondition,
+              fmt::format("use network {}: the host routes {} to {}", plan.cidr().ToString(),
+                          info.destination.ToString(), by))
+            .WithRemedy("Choose a private network that this host has no route to (network cidr in "
+                        "the configuration)."));
+  }
+  return {};
+}
+
+base::Result<> PrepareHost(const AddressPlan& plan) {
+  // Written only where it is off: the write also resets other settings of every interface.
+  if (!IsOn(kForwarding)) {
+    TRY_CTX(sys::WriteExisting(kForwarding, "1"), "turn IPv4 forwarding on");
+  }
+  TRY_CTX(RunNft(HostRules(plan)), fmt::format("make nftables table '{}'", plan.HostTable()));
+  return {};
+}
+
+base::Result<> RemoveHostTable(const AddressPlan& plan) {
+  TRY_CTX(RunNft(fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", plan.HostTable())),
+          fmt::format("remove nftables table '{}'", plan.HostTable()));
+  return {};
+}
+
+std::vector<std::string> DroppingForwardChains(std::string_view json, std::string_view own_table) {
+  std::vector<std::string> chains;
+  boost::system::error_code error;
+  const boost::json::value parsed = boost::json::parse(json, error);
+  const auto* const root = error ? nullptr : parsed.if_object();
+  const auto* const list = root != nullptr ? root->if_contains("nftables") : nullptr;
+  const auto* const items = list != nullptr ? list->if_array() : nullptr;
+  if (items == nullptr) return chains;
+  for (const boost::json::value& item : *items) {
+    const auto* const object = item.if_object();
+    const auto* const entry = object != nullptr ? object->if_contains("chain") : nullptr;
+    const auto* const chain = entry != nullptr ? entry->if_object() : nullptr;
+    if (chain == nullptr || Field(*chain, "table") == own_table) continue;
+    const std::string_view family = Field(*chain, "family");
+    if ((family == "ip" || family == "inet") && Field(*chain, "hook") == "forward" &&
+        Field(*chain, "policy") == "drop") {
+      chains.push_back(
+          fmt::format("{} {} {}", family, Field(*chain, "table"), Field(*chain, "name")));
+    }
+  }
+  return chains;
+}
+
+std::vector<std::string> HostWarnings(const PoolOptions& options) {
+  std::vector<std::string> warnings;
+  const auto plan = AddressPlan::Make(options);
+  if (!plan) return {plan.error().ToString()};
+  if (!IsOn(kForwarding)) {
+    warnings.push_back(
+        "IPv4 forwarding is off, so sandboxes reach nothing outside. Set net.ipv4.ip_forward=1 "
+        "(the daemon does so when it starts; something turned it off, or it has not run yet).");
+  }
+  if (auto route = sys::RouteSocket::Open()) {
+    const auto routes = route->Routes();
+    const auto is_default = [](const sys::RouteInfo& r) { return r.destination.length == 0; };
+    if (routes && std::ranges::none_of(*routes, is_default)) {
+      warnings.push_back("The host has no IPv4 default route, so sandboxes reach no internet.");
+    }
+  }
+  const auto chains = RunNft("list chains\n", /*json=*/true);
+  if (!chains) {
+    warnings.push_back(fmt::format("The firewall could not be read: {}. {}",
+                                   chains.error().ToString(), chains.error().remedy()));
+    return warnings;
+  }
+  for (const std::string& chain : DroppingForwardChains(*chains, plan->HostTable())) {
+    warnings.push_back(fmt::format(
+        "The nftables chain '{0}' drops forwarded packets that it does not know, those of "
+        "sandboxes "
+        "included. Let them pass: nft insert rule {0} iifname \"{1}\" accept; nft insert rule {0} "
+        "oifname \"{1}\" ct state established,related accept.",
+        chain, plan->VethPattern()));
+  }
+  return warnings;
+}
+
+}  // namespace tinderbox::network

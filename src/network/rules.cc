@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "network/rules.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace tinderbox::network {
+namespace {
+
+// Removing a table that may not be there, in a way that never fails and never leaves a gap: all
+// that is in one text is one transaction.
+std::string Replace(const std::string& table) {
+  return fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", table);
+}
+
+std::string DeniedSet() {
+  return fmt::format(
+      "  set denied {{\n"
+      "    type ipv4_addr\n"
+      "    flags interval\n"
+      "    elements = {{ {} }}\n"
+      "  }}\n",
+      fmt::join(DeniedNetworks(), ", "));
+}
+
+// From the guest outwards. A connection that this namespace never saw begin (a VM restored from a
+// snapshot still believes in it) is reset, so that the program in the guest learns of it at once.
+std::string ForwardOut(const AddressPlan& plan) {
+  return fmt::format(
+      "    iifname \"{0}\" ip daddr @denied reject with icmp type admin-prohibited\n"
+      "    iifname \"{0}\" ip daddr {1} reject with icmp type admin-prohibited\n"
+      "    iifname \"{0}\" oifname \"{2}\" ct state established,related accept\n"
+      "    iifname \"{0}\" oifname \"{2}\" ct state new tcp flags & (fin | syn | rst | ack) != syn "
+      "reject with tcp reset\n"
+      "    iifname \"{0}\" oifname \"{2}\" ct state new accept\n"
+      "    iifname \"{2}\" oifname \"{0}\" ct state established,related accept\n",
+      kTapName, plan.cidr().ToString(), kUplinkName);
+}
+
+}  // namespace
+
+const std::vector<std::string>& DeniedNetworks() {
+  static const std::vector<std::string> networks = {
+      "0.0.0.0/8",     "10.0.0.0/8",     "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+      "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+  };
+  return networks;
+}
+
+std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
+  const std::string forward =
+      policy.allow_internet
+          ? ForwardOut(plan)
+          : fmt::format("    iifname \"{}\" reject with icmp type admin-prohibited\n", kTapName);
+  return fmt::format(
+      "{replace}"
+      "table inet {table} {{\n"
+      "{denied}"
+      // Before connection tracking: what is not IPv4 of the guest's own address costs nothing.
+      "  chain prerouting {{\n"
+      "    type filter hook prerouting priority raw; policy drop;\n"
+      "    iifname \"{tap}\" ip saddr {guest} accept\n"
+      "    iifname \"{uplink}\" meta nfproto ipv4 ip saddr != {guest} accept\n"
+      "  }}\n"
+      // The host's own sockets inside the namespace (Dial) get their answers; nothing else comes
+      // in.
+      "  chain input {{\n"
+      "    type filter hook input priority filter; policy drop;\n"
+      "    iifname \"{tap}\" ip saddr {guest} ct state established accept\n"
+      "    iifname \"{tap}\" meta l4proto icmp ct state related accept\n"
+      "  }}\n"
+      "  chain forward {{\n"
+      "    type filter hook forward priority filter; policy drop;\n"
+      "{forward}"
+      "  }}\n"
+      "  chain output {{\n"
+      "    type filter hook output priority filter; policy drop;\n"
+      "    oifname \"{tap}\" ip daddr {guest} accept\n"
+      "  }}\n"
+      "  chain postrouting {{\n"
+      "    type nat hook postrouting priority srcnat; policy accept;\n"
+      "    oifname \"{uplink}\" masquerade\n"
+      "  }}\n"
+      "}}\n",
+      fmt::arg("replace", Replace(kInnerTable)), fmt::arg("table", kInnerTable),
+      fmt::arg("denied", DeniedSet()), fmt::arg("tap", kTapName), fmt::arg("uplink", kUplinkName),
+      fmt::arg("guest", kGuestAddress), fmt::arg("forward", forward));
+}
+
+std::string HostRules(const AddressPlan& plan) {
+  return fmt::format(
+      "{replace}"
+      "table inet {table} {{\n"
+      "{denied}"
+      // Strict reverse path: what comes from a veth bears the address of that veth's /30.
+      "  chain prerouting {{\n"
+      "    type filter hook prerouting priority raw; policy accept;\n"
+      "    iifname \"{veths}\" meta nfproto ipv6 drop\n"
+      "    iifname \"{veths}\" fib saddr . iif oif missing drop\n"
+      "  }}\n"
+      "  chain input {{\n"
+      "    type filter hook input priority filter; policy accept;\n"
+      "    iifname \"{veths}\" drop\n"
+      "  }}\n"
+      "  chain forward {{\n"
+      "    type filter hook forward priority filter; policy accept;\n"
+      "    iifname \"{veths}\" oifname \"{veths}\" drop\n"
+      "    iifname \"{veths}\" ip daddr @denied drop\n"
+      "    iifname \"{veths}\" ip daddr {cidr} drop\n"
+      "    iifname \"{veths}\" ct state new,established,related accept\n"
+      "    iifname \"{veths}\" drop\n"
+      "    oifname \"{veths}\" ct state established,related accept\n"
+      "    oifname \"{veths}\" drop\n"
+      "  }}\n"
+      "  chain postrouting {{\n"
+      "    type nat hook postrouting priority srcnat; policy accept;\n"
+      "    ip saddr {cidr} oifname != \"{veths}\" masquerade\n"
+      "  }}\n"
+      "}}\n",
+      fmt::arg("replace", Replace(plan.HostTable())), fmt::arg("table", plan.HostTable()),
+      fmt::arg("denied", DeniedSet()), fmt::arg("veths", plan.VethPattern()),
+      fmt::arg("cidr", plan.cidr().ToString()));
+}
+
+}  // namespace tinderbox::network

@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "network/address_plan.h"
+#include "network/slot_pool.h"
+
+// The nftables rules as text: pure functions, held against goldens by rules_test.cc.
+namespace tinderbox::network {
+
+inline constexpr char kInnerTable[] = "tinderbox";
+
+// What no guest may reach: "this network", private, shared (carrier-grade NAT), loopback,
+// link-local with the clouds' metadata, benchmarking, multicast, reserved, broadcast. The
+// documentation networks are not among them: they are nobody's, so they harm nobody, and the tests'
+// internet lives there.
+const std::vector<std::string>& DeniedNetworks();
+
+// The table inside a slot's namespace, for the guest behind tap0. The same text for every slot of a
+// pool: nothing in it depends on the index. Applying it replaces what was there in one transaction.
+std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy);
+
+// The table on the host: NAT for the pool's network, and the second line of defence should a
+// namespace's own rules be missing. Touches no other table; replaced in one transaction.
+std::string HostRules(const AddressPlan& plan);
+
+}  // namespace tinderbox::network

@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "network/slot_setup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "network/nftables.h"
+#include "network/rules.h"
+#include "sys/file.h"
+#include "sys/netlink.h"
+#include "sys/netlink_tap.h"
+#include "sys/netns.h"
+
+namespace tinderbox::network {
+namespace {
+
+using base::Result;
+
+// Settings of /proc/sys/net, which shows those of the calling thread's namespace. IPv6 may be
+// absent from the kernel altogether: nothing to turn off then.
+Result<> SetNet(const std::string& name, const char* value) {
+  const std::string path = "/proc/sys/net/" + name;
+  auto written = sys::WriteExisting(path, value);
+  if (!written && name.starts_with("ipv6/") && !sys::Exists(path)) return {};
+  return written;
+}
+
+Result<> SetInnerOptions() {
+  // IPv6 before any link is made, so that none ever gets a link-local address.
+  TRY(SetNet("ipv6/conf/all/disable_ipv6", "1"));
+  TRY(SetNet("ipv6/conf/default/disable_ipv6", "1"));
+  TRY(SetNet("ipv4/ip_forward", "1"));
+  // The guest learns of no address but the gateway's, and turns no route of this namespace.
+  TRY(SetNet("ipv4/conf/all/arp_ignore", "1"));
+  TRY(SetNet("ipv4/conf/all/rp_filter", "1"));
+  for (const char* scope : {"all", "default"}) {
+    for (const char* option :
+         {"accept_redirects", "send_redirects", "accept_source_route", "route_localnet"}) {
+      TRY(SetNet(fmt::format("ipv4/conf/{}/{}", scope, option), "0"));
+    }
+  }
+  return {};
+}
+
+Result<> MakeTap(sys::RouteSocket& route, uid_t uid) {
+  const sys::Ipv4 guest = TRY(sys::Ipv4::Parse(kGuestAddress));
+  const sys::Ipv4 gateway = TRY(sys::Ipv4::Parse(kGatewayAddress));
+  const sys::Mac guest_mac = TRY(sys::ParseMac(kGuestMac));
+  const sys::Mac gateway_mac = TRY(sys::ParseMac(kGatewayMac));
+  TRY(sys::AddTap(kTapName, uid, uid));
+  TRY(route.SetMac(kTapName, gateway_mac));
+  TRY(route.AddAddress(kTapName, {gateway, kGuestPrefix}));
+  TRY(route.SetUp(kTapName));
+  // After SetUp: taking a link up or down flushes neighbours. With this entry no ARP request ever
+  // waits for a guest that is not up yet.
+  return route.AddPermanentNeighbour(kTapName, guest, guest_mac);
+}
+
+// Deletes the host's end, and with it the pair. Explicitly, because a namespace goes away some time
+// after its last user, and the name shall be free at once.
+Result<bool> DeleteVeth(const AddressPlan& plan, std::uint32_t index) {
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  return route.DeleteLink(plan.VethName(index));
+}
+
+// Undoes a half-made slot unless told to keep it.
+class Undo {
+ public:
+  Undo(const AddressPlan& plan, std::uint32_t index) : plan_(plan), index_(index) {}
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  ~Undo() {
+    // The failure that led here is what the caller hears of; what cannot be undone is found by
+    // Sweep.
+    if (veth_) (void)DeleteVeth(plan_, index_);
+    if (name_) (void)sys::UnnameNetNs(plan_.NetNsName(index_));
+  }
+  void OweName() { name_ = true; }
+  void OweVeth() { veth_ = true; }
+  void Keep() { name_ = veth_ = false; }
+
+ private:
+  const AddressPlan& plan_;
+  std::uint32_t index_;
+  bool name_ = false;
+  bool veth_ = false;
+};
+
+struct InnerSpec {
+  const AddressPlan& plan;
+  std::uint32_t index;
+  const EgressPolicy& policy;
+  uid_t uid;
+  sys::FdRef host;
+  Undo& undo;
+};
+
+// Everything inside the namespace; runs on a thread that has entered it.
+Result<> SetUpInside(const InnerSpec& spec) {
+  TRY_CTX(SetInnerOptions(), "set namespace options");
+  // The rules stand before the first link is up: there is no moment without them.
+  TRY(RunNft(SlotRules(spec.plan, spec.policy)));
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  TRY(route.SetUp("lo"));
+  TRY(MakeTap(route, spec.uid));
+  TRY(route.AddVeth(
+      {.name = kUplinkName, .peer_name = spec.plan.VethName(spec.index), .peer_netns = spec.host}));
+  spec.undo.OweVeth();
+  TRY(route.AddAddress(kUplinkName, spec.plan.UplinkAddress(spec.index)));
+  TRY(route.SetUp(kUplinkName));
+  return route.AddRoute({sys::Ipv4{0}, 0}, spec.plan.HostAddress(spec.index).address, kUplinkName);
+}
+
+Result<> SetUpHostEnd(const AddressPlan& plan, std::uint32_t index) {
+  const std::string veth = plan.VethName(index);
+  TRY(SetNet(fmt::format("ipv6/conf/{}/disable_ipv6", veth), "1"));
+  TRY(SetNet(fmt::format("ipv4/conf/{}/rp_filter", veth), "1"));
+  TRY(SetNet(fmt::format("ipv4/conf/{}/accept_redirects", veth), "0"));
+  TRY(SetNet(fmt::format("ipv4/conf/{}/send_redirects", veth), "0"));
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  TRY(route.AddAddress(veth, plan.HostAddress(index)));
+  return route.SetUp(veth);
+}
+
+Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
+  const std::string name = plan.NetNsName(index);
+  return Slot{.index = index,
+              .netns_name = name,
+              .netns_path = sys::NetNsPath(name),
+              .tap = kTapName,
+              .uid = uid};
+}
+
+}  // namespace
+
+Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy,
+                      uid_t uid) {
+  const std::string what = fmt::format("make network slot {}", index);
+  const sys::UniqueFd host = TRY_CTX(sys::CurrentNetNs(), what);
+  // Looked at first: it costs little, and a namespace made for nothing costs much.
+  sys::RouteSocket route = TRY_CTX(sys::RouteSocket::Open(), what);
+  if (TRY_CTX(route.FindLink(plan.VethName(index)), what)) {
+    return base::Fail(base::Code::kAlreadyExists,
+                      fmt::format("{}: link '{}' exists already", what, plan.VethName(index)));
+  }
+  Undo undo(plan, index);
+  const sys::UniqueFd netns = TRY_CTX(sys::NewNetNs(), what);
+  TRY_CTX(sys::NameNetNs(netns, plan.NetNsName(index)), what);
+  undo.OweName();
+  const InnerSpec inner{
+      .plan = plan, .index = index, .policy = policy, .uid = uid, .host = host, .undo = undo};
+  TRY_CTX(sys::RunInNetNs(netns, [&] { return SetUpInside(inner); }), what);
+  TRY_CTX(SetUpHostEnd(plan, index), what);
+  undo.Keep();
+  return Describe(plan, index, uid);
+}
+
+Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
+  const std::string what = fmt::format("look at network slot {}", index);
+  const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
+  sys::RouteSocket host = TRY_CTX(sys::RouteSocket::Open(), what);
+  if (!TRY_CTX(host.FindLink(plan.VethName(index)), what)) {
+    return base::Fail(base::Code::kFailedPrecondition,
+                      fmt::format("{}: link '{}' is gone", what, plan.VethName(index)));
+  }
+  std::optional<uid_t> owner;
+  TRY_CTX(sys::RunInNetNs(netns,
+                          [&]() -> Result<> {
+                            sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+                            if (TRY(route.FindLink(kTapName)))
+                              owner = TRY(route.TapOwner(kTapName));
+                            return {};
+                          }),
+          what);
+  if (!owner) {
+    return base::Fail(base::Code::kFailedPrecondition,
+                      fmt::format("{}: its TAP device is gone", what));
+  }
+  return Describe(plan, index, *owner);
+}
+
+Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy) {
+  const std::string what = fmt::format("set the policy of network slot {}", index);
+  const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
+  TRY_CTX(sys::RunInNetNs(netns,
+                          [&]() -> Result<> {
+                            TRY(RunNft(SlotRules(plan, policy)));
+                            return {};
+                          }),
+          what);
+  return {};
+}
+
+Result<std::vector<std::string>> RemoveSlot(const AddressPlan& plan, std::uint32_t index) {
+  const std::string what = fmt::format("remove network slot {}", index);
+  std::vector<std::string> words;
+  sys::RouteSocket route = TRY_CTX(sys::RouteSocket::Open(), what);
+  const auto link = TRY_CTX(route.FindLink(plan.VethName(index)), what);
+  if (link && link->kind != "veth") {
+    words.push_back(fmt::format("link {} is not a veth pair and not ours: left alone", link->name));
+  } else if (link) {
+    if (TRY_CTX(route.DeleteLink(link->name), what)) {
+      words.push_back(fmt::format("removed link {}", link->name));
+    }
+  }
+  // Last, because the name is what tells that the slot is taken.
+  if (TRY_CTX(sys::UnnameNetNs(plan.NetNsName(index)), what)) {
+    words.push_back(fmt::format("removed network namespace {}", plan.NetNsName(index)));
+  }
+  return words;
+}
+
+Result<std::vector<std::uint32_t>> FindSlots(const AddressPlan& plan) {
+  std::set<std::uint32_t> found;
+  for (const std::string& name : TRY(sys::NetNsNames())) found.insert(plan.IndexOfNetNs(name));
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  for (const sys::LinkInfo& link : TRY(route.Links())) found.insert(plan.IndexOfVeth(link.name));
+  found.erase(0);
+  return std::vector<std::uint32_t>(found.begin(), found.end());
+}
+
+}  // namespace tinderbox::network

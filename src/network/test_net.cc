@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "network/test_net.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/deadline.h"
+#include "sys/netlink.h"
+#include "sys/netlink_tap.h"
+#include "sys/netns.h"
+
+namespace tinderbox::network::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Test machinery that fails makes every answer meaningless: stop at once, loudly.
+template <typename T>
+T Must(base::Result<T> result) {
+  if (!result) {
+    ADD_FAILURE() << "test machinery: " << result.error().ToString();
+    std::abort();
+  }
+  if constexpr (!std::is_void_v<T>) return std::move(result).value();
+}
+
+void MustInside(sys::FdRef netns, const std::function<void()>& work) {
+  Must(sys::RunInNetNs(netns, [&]() -> base::Result<> {
+    work();
+    return {};
+  }));
+}
+
+sys::UniqueFd SocketIn(sys::FdRef netns, int family, int type) {
+  sys::UniqueFd fd;
+  MustInside(netns, [&] { fd = sys::UniqueFd(socket(family, type | SOCK_CLOEXEC, 0)); });
+  return fd;
+}
+
+struct Endpoint {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  int family = AF_INET;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+Endpoint MakeEndpoint(const std::string& address, std::uint16_t port) {
+  Endpoint endpoint;
+  if (address.find(':') == std::string::npos) {
+    auto* const in = reinterpret_cast<sockaddr_in*>(&endpoint.storage);
+    in->sin_family = AF_INET;
+    in->sin_port = htons(port);
+    inet_pton(AF_INET, address.c_str(), &in->sin_addr);
+    endpoint.size = sizeof(*in);
+  } else {
+    auto* const in = reinterpret_cast<sockaddr_in6*>(&endpoint.storage);
+    in->sin6_family = AF_INET6;
+    in->sin6_port = htons(port);
+    inet_pton(AF_INET6, address.c_str(), &in->sin6_addr);
+    endpoint.size = sizeof(*in);
+    endpoint.family = AF_INET6;
+  }
+  return endpoint;
+}
+
+// A guest's interface: a TAP of our own that lives as long as its descriptor.
+sys::UniqueFd MakeGuestTap() {
+  sys::UniqueFd fd(open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "ens0");
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  if (!fd || ioctl(fd.get(), TUNSETIFF, &request) != 0) std::abort();
+  return fd;
+}
+
+}  // namespace
+
+std::string UniquePrefix() {
+  std::string prefix = "n";
+  for (int rest = getpid(); rest > 0 && prefix.size() < 6; rest /= 36) {
+    prefix += "0123456789abcdefghijklmnopqrstuvwxyz"[rest % 36];
+  }
+  return prefix;
+}
+
+PlayedHost::PlayedHost() : home_(Must(sys::CurrentNetNs())) {
+  if (unshare(CLONE_NEWNET) != 0) std::abort();
+  Must(Must(sys::RouteSocket::Open()).SetUp("lo"));
+}
+PlayedHost::~PlayedHost() {
+  if (setns(home_.get(), CLONE_NEWNET) != 0) std::abort();
+}
+
+std::string Run(const std::vector<std::string>& argv) {
+  std::vector<char*> raw;
+  for (const std::string& argument : argv) raw.push_back(const_cast<char*>(argument.c_str()));
+  raw.push_back(nullptr);
+  int out[2];
+  if (pipe2(out, O_CLOEXEC) != 0) std::abort();
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+  pid_t pid = -1;
+  const int err = posix_spawnp(&pid, raw[0], &actions, nullptr, raw.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(out[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = read(out[0], buffer, sizeof(buffer))) > 0;) text.append(buffer, n);
+  close(out[0]);
+  int status = -1;
+  if (err == 0) waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0) << "command: " << argv[0] << " " << (argv.size() > 1 ? argv[1] : "");
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+EchoServer::EchoServer(sys::FdRef netns, std::vector<std::uint16_t> ports, int family)
+    : stop_(eventfd(0, EFD_CLOEXEC)) {
+  for (const std::uint16_t port : ports) {
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+      sys::UniqueFd fd = SocketIn(netns, family, type);
+      const int on = 1;
+      setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+      const Endpoint any = MakeEndpoint(family == AF_INET ? "0.0.0.0" : "::", port);
+      if (bind(fd.get(), any.get(), any.size) != 0) std::abort();
+      if (type == SOCK_STREAM && listen(fd.get(), 64) != 0) std::abort();
+      sockets_.push_back(std::move(fd));
+      is_tcp_.push_back(type == SOCK_STREAM);
+    }
+  }
+  thread_ = std::thread([this] { Serve(); });
+}
+
+EchoServer::~EchoServer() {
+  const std::uint64_t one = 1;
+  if (write(stop_.get(), &one, sizeof(one)) < 0) std::abort();
+  thread_.join();
+}
+
+std::string EchoServer::last_peer() const { return sys::Ipv4{last_peer_}.ToString(); }
+
+void EchoServer::Serve() {
+  std::vector<pollfd> polls{{stop_.get(), POLLIN, 0}};
+  for (const sys::UniqueFd& fd : sockets_) polls.push_back({fd.get(), POLLIN, 0});
+  while (poll(polls.data(), polls.size(), -1) >= 0 || errno == EINTR) {
+    if (polls[0].revents != 0) return;
+    for (std::size_t i = 1; i < polls.size(); ++i) {
+      if (polls[i].revents == 0) continue;
+      is_tcp_[i - 1] ? ServeTcp(polls[i].fd) : ServeUdp(polls[i].fd);
+    }
+  }
+}
+
+void EchoServer::ServeTcp(int listener) {
+  sockaddr_in peer{};
+  socklen_t size = sizeof(peer);
+  const sys::UniqueFd fd(
+      accept4(listener, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+  if (!fd) return;
+  ++served_;
+  if (peer.sin_family == AF_INET) last_peer_ = ntohl(peer.sin_addr.s_addr);
+  const timeval patience{.tv_sec = 1, .tv_usec = 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  char buffer[256] = "echo:";
+  const ssize_t n = read(fd.get(), buffer + 5, sizeof(buffer) - 5);
+  if (n > 0) (void)!write(fd.get(), buffer, static_cast<std::size_t>(n) + 5);
+}
+
+void EchoServer::ServeUdp(int socket) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  char buffer[256] = "echo:";
+  const ssize_t n = recvfrom(socket, buffer + 5, sizeof(buffer) - 5, MSG_DONTWAIT,
+                             reinterpret_cast<sockaddr*>(&peer), &size);
+  if (n < 0) return;
+  ++served_;
+  if (peer.ss_family == AF_INET) {
+    last_peer_ = ntohl(reinterpret_cast<sockaddr_in*>(&peer)->sin_addr.s_addr);
+  }
+  sendto(socket, buffer, static_cast<std::size_t>(n) + 5, 0, reinterpret_cast<sockaddr*>(&peer),
+         size);
+}
+
+Internet::Internet() : netns_(Must(sys::NewNetNs())) {
+  Must(Must(sys::RouteSocket::Open())
+           .AddVeth({.name = "wan0", .peer_name = "inet0", .peer_netns = netns_}));
+  Run({"ip", "address", "add", "192.0.2.2/24", "dev", "wan0"});
+  Run({"ip", "address", "add", "2001:db8::2/64", "dev", "wan0", "nodad"});
+  Run({"ip", "link", "set", "wan0", "up"});
+  MustInside(netns_, [] {
+    Run({"ip", "link", "set", "lo", "up"});
+    Run({"ip", "link", "set", "inet0", "up"});
+    Run({"ip", "address", "add", "192.0.2.1/24", "dev", "inet0"});
+    Run({"ip", "address", "add", "2001:db8::1/64", "dev", "inet0", "nodad"});
+    // The denied ones are served here as well, so that only the rules can be why they fail.
+    for (const char* address :
+         {"198.51.100.1", "203.0.113.1", "10.99.0.1", "172.16.5.1", "192.168.7.1", "100.64.0.9",
+          "169.254.169.254", "198.18.0.1", "240.0.0.1", "0.1.2.3", "11.1.1.1"}) {
+      Run({"ip", "route", "add", "local", std::string(address) + "/32", "dev", "lo"});
+    }
+    // Answers to anybody come back to the host, so that a leak of private sources would be seen.
+    Run({"ip", "route", "add", "default", "via", "192.0.2.2"});
+  });
+  Run({"ip", "route", "add", "default", "via", "192.0.2.1"});
+  server_ = std::make_unique<EchoServer>(netns_, std::vector<std::uint16_t>{80, 53});
+  server6_ = std::make_unique<EchoServer>(netns_, std::vector<std::uint16_t>{8080}, AF_INET6);
+}
+
+Guest::Guest(const Slot& slot) : netns_(Must(sys::NewNetNs())), stop_(eventfd(0, EFD_CLOEXEC)) {
+  const sys::UniqueFd outer = Must(sys::OpenNetNs(slot.netns_name));
+  MustInside(outer, [&] { slot_tap_ = Must(sys::OpenTap(slot.tap)); });
+  MustInside(netns_, [&] {
+    guest_tap_ = MakeGuestTap();
+    auto route = Must(sys::RouteSocket::Open());
+    Must(route.SetUp("lo"));
+    Must(route.SetMac("ens0", Must(sys::ParseMac(kGuestMac))));
+    Must(route.AddAddress("ens0", {Must(sys::Ipv4::Parse(kGuestAddress)), kGuestPrefix}));
+    Must(route.SetUp("ens0"));
+    Must(route.AddRoute({sys::Ipv4{0}, 0}, Must(sys::Ipv4::Parse(kGatewayAddress)), "ens0"));
+  });
+  thread_ = std::thread([this] { Pump(); });
+}
+
+Guest::~Guest() {
+  const std::uint64_t one = 1;
+  if (write(stop_.get(), &one, sizeof(one)) < 0) std::abort();
+  thread_.join();
+}
+
+void Guest::Pump() {
+  pollfd polls[] = {
+      {stop_.get(), POLLIN, 0}, {slot_tap_.get(), POLLIN, 0}, {guest_tap_.get(), POLLIN, 0}};
+  char frame[65536];
+  while (poll(polls, 3, -1) >= 0 || errno == EINTR) {
+    if (polls[0].revents != 0) return;
+    for (int i = 1; i <= 2; ++i) {
+      if (polls[i].revents == 0) continue;
+      const ssize_t n = read(polls[i].fd, frame, sizeof(frame));
+      if (n > 0) (void)!write(polls[3 - i].fd, frame, static_cast<std::size_t>(n));
+    }
+  }
+}
+
+int Exchange(sys::FdRef netns, Protocol protocol, const std::string& address, std::uint16_t port,
+             milliseconds patience, const std::string& source) {
+  const auto deadline = base::Deadline::After(patience);
+  const Endpoint to = MakeEndpoint(address, port);
+  const int type = protocol == Protocol::kTcp ? SOCK_STREAM : SOCK_DGRAM;
+  const sys::UniqueFd fd = SocketIn(netns, to.family, type | SOCK_NONBLOCK);
+  if (!source.empty()) {
+    const Endpoint from = MakeEndpoint(source, 0);
+    if (bind(fd.get(), from.get(), from.size) != 0) return errno;
+  }
+  if (connect(fd.get(), to.get(), to.size) != 0 && errno != EINPROGRESS) return errno;
+  pollfd polled{fd.get(), POLLOUT, 0};
+  if (poll(&polled, 1, deadline.poll_timeout()) <= 0) return ETIMEDOUT;
+  if (send(fd.get(), "ping", 4, MSG_NOSIGNAL) < 0) return errno;
+  polled.events = POLLIN;
+  if (poll(&polled, 1, deadline.poll_timeout()) <= 0) return ETIMEDOUT;
+  char answer[64];
+  const ssize_t n = recv(fd.get(), answer, sizeof(answer), 0);
+  if (n < 0) return errno;
+  return std::string_view(answer, static_cast<std::size_t>(n)) == "echo:ping" ? 0 : EPROTO;
+}
+
+}  // namespace tinderbox::network::testing

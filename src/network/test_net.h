@@ -1,0 +1,112 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "network/slot_pool.h"
+#include "sys/fd.h"
+#include "sys/netlink_address.h"
+
+// A whole small network inside this machine for the tests: a namespace that plays the host, one
+// that plays the internet with documentation addresses, and guests behind the TAPs of real slots.
+// No packet ever leaves these namespaces, whatever the rules under test let through.
+namespace tinderbox::network::testing {
+
+// A prefix that no other test process of this machine has at this time.
+std::string UniquePrefix();
+
+// Puts the calling thread (and those it starts later) into a fresh namespace that plays the host,
+// with loopback up; the destructor brings it back.
+class PlayedHost {
+ public:
+  PlayedHost();
+  ~PlayedHost();
+  PlayedHost(const PlayedHost&) = delete;
+  PlayedHost& operator=(const PlayedHost&) = delete;
+
+ private:
+  sys::UniqueFd home_;
+};
+
+// Runs a command of the test (never of the product), such as `ip`; its output, trimmed. Fails the
+// test where it fails.
+std::string Run(const std::vector<std::string>& argv);
+
+// TCP and UDP echo servers in one namespace, bound to every address on some ports. What they are
+// sent comes back with "echo:" in front.
+class EchoServer {
+ public:
+  EchoServer(sys::FdRef netns, std::vector<std::uint16_t> ports, int family = 2 /*AF_INET*/);
+  ~EchoServer();
+  EchoServer(const EchoServer&) = delete;
+  EchoServer& operator=(const EchoServer&) = delete;
+
+  // The peer of the last connection or datagram: "192.0.2.2".
+  std::string last_peer() const;
+  int served() const { return served_; }
+
+ private:
+  void Serve();
+  void ServeTcp(int listener);
+  void ServeUdp(int socket);
+
+  std::vector<sys::UniqueFd> sockets_;
+  std::vector<bool> is_tcp_;
+  sys::UniqueFd stop_;
+  std::atomic<int> served_ = 0;
+  std::atomic<std::uint32_t> last_peer_ = 0;
+  std::thread thread_;
+};
+
+// The internet: a namespace behind one link of the played host, which routes everything to it. It
+// has the addresses 192.0.2.1, 198.51.100.1 and 203.0.113.1, and also owns private ones that nobody
+// may reach, and answers on ports 80 and 53 at all of them.
+class Internet {
+ public:
+  Internet();
+  sys::FdRef netns() const { return netns_; }
+  EchoServer& server() { return *server_; }
+  EchoServer& server6() { return *server6_; }
+
+ private:
+  sys::UniqueFd netns_;
+  std::unique_ptr<EchoServer> server_;
+  std::unique_ptr<EchoServer> server6_;
+};
+
+// A guest without a VM: a namespace whose only interface is the far end of the slot's TAP, with the
+// guest's address and MAC. Frames are pumped by a thread, as a VMM does.
+class Guest {
+ public:
+  explicit Guest(const Slot& slot);
+  ~Guest();
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+  sys::FdRef netns() const { return netns_; }
+
+ private:
+  void Pump();
+
+  sys::UniqueFd netns_;
+  sys::UniqueFd slot_tap_;
+  sys::UniqueFd guest_tap_;
+  sys::UniqueFd stop_;
+  std::thread thread_;
+};
+
+enum class Protocol { kTcp, kUdp };
+
+// One exchange with an echo server: 0 where the answer came, else the errno (ETIMEDOUT after
+// `patience`). `source`, where not empty, is bound to first (which must be an address of `netns`).
+int Exchange(sys::FdRef netns, Protocol protocol, const std::string& address, std::uint16_t port,
+             std::chrono::milliseconds patience, const std::string& source = {});
+
+}  // namespace tinderbox::network::testing
