@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "image/internal/workspace.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "sys/file.h"
+#include "sys/mount_table.h"
+
+namespace tinderbox::image {
+
+using base::Code;
+using base::FailErrno;
+using base::Result;
+
+namespace {
+
+Result<> Sweep(const std::string& dir) {
+  // Tools run in mount namespaces of their own, so nothing should be mounted here; if something is
+  // all the same (by hand, for debugging), removing its content would be wrong.
+  TRY(sys::UnmountBelow(dir));
+  return sys::RemoveTree(dir);
+}
+
+}  // namespace
+
+Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress& progress) {
+  TRY(sys::MakeDirs(state_dir));
+  auto lock = TRY(sys::Open(state_dir + "/prepare.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  // Of the open file, not of the process: two threads of one process exclude each other too.
+  struct flock whole{};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
+    if (errno != EAGAIN && errno != EACCES) {
+      return FailErrno(errno, fmt::format("lock '{}'", state_dir));
+    }
+    progress("waiting for another process that is preparing the same state directory");
+    while (::fcntl(lock.get(), F_OFD_SETLKW, &whole) != 0) {
+      if (errno != EINTR) return FailErrno(errno, fmt::format("lock '{}'", state_dir));
+    }
+  }
+  std::string dir = state_dir + "/tmp";
+  TRY_CTX(Sweep(dir), "sweep what an earlier run has left");
+  TRY(sys::MakeDirs(dir, 0700));
+  return Workspace(std::move(dir), std::move(lock));
+}
+
+Workspace::~Workspace() {
+  // What cannot be removed now is swept by the next one to enter.
+  if (lock_) static_cast<void>(Sweep(dir_));
+}
+
+Result<std::string> Workspace::MakeDir(std::string_view name) const {
+  std::string path = fmt::format("{}/{}", dir_, name);
+  TRY(sys::RemoveTree(path));
+  TRY(sys::MakeDirs(path, 0700));
+  return path;
+}
+
+Result<> RequireFreeSpace(const std::string& path, std::uint64_t bytes) {
+  struct statvfs fs{};
+  if (::statvfs(path.c_str(), &fs) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  const std::uint64_t free = fs.f_bavail * std::uint64_t{fs.f_frsize};
+  if (free >= bytes) return {};
+  return std::unexpected(
+      base::Error(Code::kResourceExhausted,
+                  fmt::format("find room in '{}': {} MiB free, {} MiB needed", path, free >> 20,
+                              bytes >> 20))
+          .WithRemedy(fmt::format("Free disk space on the file system of '{}'.", path)));
+}
+
+Result<> SyncPath(const std::string& path) {
+  const auto fd = TRY(sys::Open(path, O_RDONLY | O_NOFOLLOW));
+  if (::fsync(fd.get()) != 0) return FailErrno(errno, fmt::format("fsync '{}'", path));
+  return {};
+}
+
+Result<> ReplaceDirectory(const std::string& from, const std::string& to) {
+  TRY(SyncPath(from));
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno != EEXIST ||
+        ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+      return FailErrno(errno, fmt::format("rename '{}' to '{}'", from, to));
+    }
+    TRY(sys::RemoveTree(from));
+  }
+  return SyncPath(to.substr(0, to.rfind('/')));
+}
+
+}  // namespace tinderbox::image
