@@ -96,12 +96,13 @@ base::Result<> PrepareHost(const AddressPlan& plan) {
   if (!IsOn(kForwarding)) {
     TRY_CTX(sys::WriteExisting(kForwarding, "1"), "turn IPv4 forwarding on");
   }
-  TRY_CTX(RunNft(HostRules(plan)), fmt::format("make nftables table '{}'", plan.HostTable()));
+  TRY_CTX(RunNft(RemoveTable(plan.HostTable()) + HostRules(plan)),
+          fmt::format("make nftables table '{}'", plan.HostTable()));
   return {};
 }
 
 base::Result<> RemoveHostTable(const AddressPlan& plan) {
-  TRY_CTX(RunNft(fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", plan.HostTable())),
+  TRY_CTX(RunNft(RemoveTable(plan.HostTable())),
           fmt::format("remove nftables table '{}'", plan.HostTable()));
   return {};
 }

@@ -8,12 +8,6 @@
 namespace tinderbox::network {
 namespace {
 
-// Removing a table that may not be there, in a way that never fails and never leaves a gap: all
-// that is in one text is one transaction.
-std::string Replace(const std::string& table) {
-  return fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", table);
-}
-
 std::string DeniedSet() {
   return fmt::format(
       "  set denied {{\n"
@@ -48,13 +42,16 @@ const std::vector<std::string>& DeniedNetworks() {
   return networks;
 }
 
+std::string RemoveTable(const std::string& table) {
+  return fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", table);
+}
+
 std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
   const std::string forward =
       policy.allow_internet
           ? ForwardOut(plan)
           : fmt::format("    iifname \"{}\" reject with icmp type admin-prohibited\n", kTapName);
   return fmt::format(
-      "{replace}"
       "table inet {table} {{\n"
       "{denied}"
       // Before connection tracking: what is not IPv4 of the guest's own address costs nothing.
@@ -83,14 +80,13 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
       "    oifname \"{uplink}\" masquerade\n"
       "  }}\n"
       "}}\n",
-      fmt::arg("replace", Replace(kInnerTable)), fmt::arg("table", kInnerTable),
-      fmt::arg("denied", DeniedSet()), fmt::arg("tap", kTapName), fmt::arg("uplink", kUplinkName),
-      fmt::arg("guest", kGuestAddress), fmt::arg("forward", forward));
+      fmt::arg("table", kInnerTable), fmt::arg("denied", DeniedSet()), fmt::arg("tap", kTapName),
+      fmt::arg("uplink", kUplinkName), fmt::arg("guest", kGuestAddress),
+      fmt::arg("forward", forward));
 }
 
 std::string HostRules(const AddressPlan& plan) {
   return fmt::format(
-      "{replace}"
       "table inet {table} {{\n"
       "{denied}"
       // Strict reverse path: what comes from a veth bears the address of that veth's /30.
@@ -118,9 +114,8 @@ std::string HostRules(const AddressPlan& plan) {
       "    ip saddr {cidr} oifname != \"{veths}\" masquerade\n"
       "  }}\n"
       "}}\n",
-      fmt::arg("replace", Replace(plan.HostTable())), fmt::arg("table", plan.HostTable()),
-      fmt::arg("denied", DeniedSet()), fmt::arg("veths", plan.VethPattern()),
-      fmt::arg("cidr", plan.cidr().ToString()));
+      fmt::arg("table", plan.HostTable()), fmt::arg("denied", DeniedSet()),
+      fmt::arg("veths", plan.VethPattern()), fmt::arg("cidr", plan.cidr().ToString()));
 }
 
 }  // namespace tinderbox::network

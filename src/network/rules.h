@@ -20,11 +20,15 @@ inline constexpr char kInnerTable[] = "tinderbox";
 const std::vector<std::string>& DeniedNetworks();
 
 // The table inside a slot's namespace, for the guest behind tap0. The same text for every slot of a
-// pool: nothing in it depends on the index. Applying it replaces what was there in one transaction.
+// pool: nothing in it depends on the index.
 std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy);
 
 // The table on the host: NAT for the pool's network, and the second line of defence should a
-// namespace's own rules be missing. Touches no other table; replaced in one transaction.
+// namespace's own rules be missing. Touches no other table.
 std::string HostRules(const AddressPlan& plan);
+
+// Removes a table of family inet; no error where there is none. In front of the rules that follow it
+// replaces the table in one transaction. Not free: the kernel waits 10-30 ms for its readers.
+std::string RemoveTable(const std::string& table);
 
 }  // namespace tinderbox::network

@@ -188,7 +188,7 @@ Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index, const EgressP
   const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
   TRY_CTX(sys::RunInNetNs(netns,
                           [&]() -> Result<> {
-                            TRY(RunNft(SlotRules(plan, policy)));
+                            TRY(RunNft(RemoveTable(kInnerTable) + SlotRules(plan, policy)));
                             return {};
                           }),
           what);
