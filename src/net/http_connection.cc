@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/http_connection.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@ constexpr std::size_t kReadChunk = 64 << 10;
 // A body that nobody read is drained up to here, so that the connection can be kept.
 constexpr std::size_t kDrainBytes = 256 << 10;
 constexpr std::chrono::seconds kDrainTime{2};
+// A refused upload is taken in for a while, or its client would see a reset instead of the refusal.
+constexpr std::size_t kLingerBytes = 64 << 20;
 
 base::Error GoneError() { return base::Error(base::Code::kUnavailable, "client disconnected"); }
 
@@ -302,10 +305,16 @@ Task<> HttpConnection::Refuse(unsigned status, std::string message) {
 // connection, and a reset overtakes data.
 Task<> HttpConnection::Linger() {
   if (closed_) co_return;
+  int unread = 0;
+  if (parser_->is_done() && in_.empty() &&
+      ::ioctl(socket_.native_handle(), FIONREAD, &unread) == 0 && unread == 0) {
+    Close();
+    co_return;
+  }
   ::shutdown(socket_.native_handle(), SHUT_WR);
   const auto end = Clock::now() + kDrainTime;
   std::size_t drained = 0;
-  while (!closed_ && drained < kDrainBytes && Clock::now() < end) {
+  while (!closed_ && drained < kLingerBytes && Clock::now() < end) {
     in_.clear();
     const base::Result<std::size_t> n = co_await Fill(kDrainTime);
     if (!n || *n == 0) break;

@@ -174,7 +174,9 @@ Task<> HttpServer::State::RunConnection(std::shared_ptr<HttpConnection> connecti
   const auto self = shared_from_this();
   co_await connection->Run(handler);
   connections.erase(connection);
-  if (connections.empty()) ended.cancel();
+  if (!connections.empty()) co_return;
+  ended.cancel();
+  sweep.cancel();
 }
 
 // One timer for the limits of all connections; it rests while there are none, so that an idle
