@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "sys/fd.h"
+#include "vmm/launcher.h"
+
+// What a run directory says about its VM: vm.json by the launcher, exit.json by the warden. Neither
+// is fsynced: after a crash of the host there is no VM that they could describe.
+namespace tinderbox::vmm {
+
+inline constexpr char kRecordFile[] = "vm.json";
+inline constexpr char kApiLink[] = "api.sock";  // for people: a link into the jail
+
+struct VmRecord {
+  std::string id;
+  std::string boot_id;
+  std::string cgroup;           // name, or empty
+  std::string vmm;              // host path of the binary
+  uid_t uid = 0;
+  gid_t gid = 0;
+  pid_t warden_pid = 0;         // 0 while the launch is under way
+  std::uint64_t warden_start = 0;  // see sys::ProcessStartTime
+  pid_t vmm_pid = 0;
+  std::chrono::milliseconds stop_grace{0};
+
+  bool operator==(const VmRecord&) const = default;
+};
+
+std::string ToJson(const VmRecord& record);
+base::Result<VmRecord> ParseVmRecord(const std::string& json);
+
+std::string ToJson(const ExitStatus& status);
+base::Result<ExitStatus> ParseExitStatus(const std::string& json);
+
+base::Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record);
+// kNotFound where there is none.
+base::Result<VmRecord> ReadRecord(const std::string& run_dir);
+
+// The kept status, or none.
+base::Result<std::optional<ExitStatus>> ReadExitStatus(const std::string& run_dir);
+base::Result<> WriteExitStatus(const std::string& run_dir, const ExitStatus& status);
+
+}  // namespace tinderbox::vmm

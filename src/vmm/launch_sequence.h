@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/deadline.h"
+#include "base/error.h"
+#include "sys/cgroup.h"
+#include "sys/fd.h"
+#include "sys/spawn.h"
+#include "vmm/launcher.h"
+#include "warden/protocol.h"
+
+namespace tinderbox::vmm {
+
+// One launch: the launcher's own steps, then the warden's, each with its undo. Used once.
+class LaunchSequence {
+ public:
+  LaunchSequence(const LaunchSpec& spec, base::Deadline deadline, const LaunchOptions& options);
+  // What is not committed by now is undone.
+  ~LaunchSequence();
+  LaunchSequence(const LaunchSequence&) = delete;
+  LaunchSequence& operator=(const LaunchSequence&) = delete;
+
+  base::Result<Launched> Run();
+
+ private:
+  using Step = warden::Step;
+
+  base::Result<> MakeRunDir();
+  base::Result<> OpenConsole();
+  base::Result<> MakeCgroup();
+  // The binds' mounts and the network namespace, opened before there is a child that could fail.
+  base::Result<> OpenHostObjects();
+  base::Result<> StartWarden();
+  base::Result<> AwaitReport();
+  // Notes the VM down, links its API socket, and tells the warden that it may live.
+  base::Result<Launched> Commit();
+
+  base::Result<> TakeOverRunDir();
+  base::Result<> SendPlan(sys::FdRef socket);
+  LaunchReport MakeReport() const;
+
+  // Runs a step of the launcher's own: timed, named in its error, and failed on a test's demand
+  // after it has done its work, so that the undo has something to undo.
+  template <typename Work>
+  base::Result<> Do(Step step, Work work);
+  std::unexpected<base::Error> StepError(Step step, base::Error error) const;
+
+  const LaunchSpec& spec_;
+  const base::Deadline deadline_;
+  const LaunchOptions& options_;
+  std::array<std::chrono::nanoseconds, warden::kStepCount> took_{};
+
+  bool committed_ = false;
+  bool owns_run_dir_ = false;
+  sys::UniqueFd run_dir_;
+  sys::UniqueFd console_;
+  sys::UniqueFd control_;
+  sys::UniqueFd netns_;
+  std::optional<sys::Cgroup> cgroup_;
+  std::vector<JailBind> binds_;
+  std::vector<sys::UniqueFd> bind_mounts_;
+  std::vector<bool> bind_is_directory_;
+  sys::UniqueFd socket_;
+  std::optional<sys::Child> child_;
+  pid_t vmm_pid_ = 0;
+};
+
+}  // namespace tinderbox::vmm
