@@ -27,8 +27,8 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy);
 // namespace's own rules be missing. Touches no other table.
 std::string HostRules(const AddressPlan& plan);
 
-// Removes a table of family inet; no error where there is none. In front of the rules that follow it
-// replaces the table in one transaction. Not free: the kernel waits 10-30 ms for its readers.
+// Removes a table of family inet; no error where there is none. In front of the rules that follow
+// it replaces the table in one transaction. Not free: the kernel waits 10-30 ms for its readers.
 std::string RemoveTable(const std::string& table);
 
 }  // namespace tinderbox::network

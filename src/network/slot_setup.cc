@@ -34,6 +34,8 @@ Result<> SetInnerOptions() {
   TRY(SetNet("ipv6/conf/all/disable_ipv6", "1"));
   TRY(SetNet("ipv6/conf/default/disable_ipv6", "1"));
   TRY(SetNet("ipv4/ip_forward", "1"));
+  // A guest that tries what it may not shall hear so every time, not once a second.
+  TRY(SetNet("ipv4/icmp_ratelimit", "10"));
   // The guest learns of no address but the gateway's, and turns no route of this namespace.
   TRY(SetNet("ipv4/conf/all/arp_ignore", "1"));
   TRY(SetNet("ipv4/conf/all/rp_filter", "1"));

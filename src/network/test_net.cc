@@ -109,7 +109,7 @@ PlayedHost::~PlayedHost() {
   if (setns(home_.get(), CLONE_NEWNET) != 0) std::abort();
 }
 
-std::string Run(const std::vector<std::string>& argv) {
+std::string Tool(const std::vector<std::string>& argv) {
   std::vector<char*> raw;
   for (const std::string& argument : argv) raw.push_back(const_cast<char*>(argument.c_str()));
   raw.push_back(nullptr);
@@ -133,6 +133,15 @@ std::string Run(const std::vector<std::string>& argv) {
   return text;
 }
 
+int InChild(const std::function<int()>& work) {
+  const pid_t pid = fork();
+  if (pid < 0) std::abort();
+  if (pid == 0) _exit(work());
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 EchoServer::EchoServer(sys::FdRef netns, std::vector<std::uint16_t> ports, int family)
     : stop_(eventfd(0, EFD_CLOEXEC)) {
   for (const std::uint16_t port : ports) {
@@ -140,6 +149,7 @@ EchoServer::EchoServer(sys::FdRef netns, std::vector<std::uint16_t> ports, int f
       sys::UniqueFd fd = SocketIn(netns, family, type);
       const int on = 1;
       setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+      if (family == AF_INET) setsockopt(fd.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
       const Endpoint any = MakeEndpoint(family == AF_INET ? "0.0.0.0" : "::", port);
       if (bind(fd.get(), any.get(), any.size) != 0) std::abort();
       if (type == SOCK_STREAM && listen(fd.get(), 64) != 0) std::abort();
@@ -187,45 +197,63 @@ void EchoServer::ServeTcp(int listener) {
 
 void EchoServer::ServeUdp(int socket) {
   sockaddr_storage peer{};
-  socklen_t size = sizeof(peer);
   char buffer[256] = "echo:";
-  const ssize_t n = recvfrom(socket, buffer + 5, sizeof(buffer) - 5, MSG_DONTWAIT,
-                             reinterpret_cast<sockaddr*>(&peer), &size);
+  iovec part{buffer + 5, sizeof(buffer) - 5};
+  alignas(cmsghdr) char control[128];
+  msghdr message{.msg_name = &peer,
+                 .msg_namelen = sizeof(peer),
+                 .msg_iov = &part,
+                 .msg_iovlen = 1,
+                 .msg_control = control,
+                 .msg_controllen = sizeof(control),
+                 .msg_flags = 0};
+  const ssize_t n = recvmsg(socket, &message, MSG_DONTWAIT);
   if (n < 0) return;
   ++served_;
   if (peer.ss_family == AF_INET) {
     last_peer_ = ntohl(reinterpret_cast<sockaddr_in*>(&peer)->sin_addr.s_addr);
   }
-  sendto(socket, buffer, static_cast<std::size_t>(n) + 5, 0, reinterpret_cast<sockaddr*>(&peer),
-         size);
+  // The control data says which address was asked; sent back with it, the answer comes from there.
+  // The interface is for the routes to choose.
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+      auto* const info = reinterpret_cast<in_pktinfo*>(CMSG_DATA(c));
+      info->ipi_ifindex = 0;
+      info->ipi_spec_dst = info->ipi_addr;
+    }
+  }
+  part = {buffer, static_cast<std::size_t>(n) + 5};
+  sendmsg(socket, &message, 0);
 }
 
 Internet::Internet() : netns_(Must(sys::NewNetNs())) {
   Must(Must(sys::RouteSocket::Open())
            .AddVeth({.name = "wan0", .peer_name = "inet0", .peer_netns = netns_}));
-  Run({"ip", "address", "add", "192.0.2.2/24", "dev", "wan0"});
-  Run({"ip", "address", "add", "2001:db8::2/64", "dev", "wan0", "nodad"});
-  Run({"ip", "link", "set", "wan0", "up"});
+  Tool({"ip", "address", "add", "192.0.2.2/24", "dev", "wan0"});
+  Tool({"ip", "address", "add", "2001:db8::2/64", "dev", "wan0", "nodad"});
+  Tool({"ip", "link", "set", "wan0", "up"});
   MustInside(netns_, [] {
-    Run({"ip", "link", "set", "lo", "up"});
-    Run({"ip", "link", "set", "inet0", "up"});
-    Run({"ip", "address", "add", "192.0.2.1/24", "dev", "inet0"});
-    Run({"ip", "address", "add", "2001:db8::1/64", "dev", "inet0", "nodad"});
+    Tool({"ip", "link", "set", "lo", "up"});
+    Tool({"ip", "link", "set", "inet0", "up"});
+    Tool({"ip", "address", "add", "192.0.2.1/24", "dev", "inet0"});
+    Tool({"ip", "address", "add", "2001:db8::1/64", "dev", "inet0", "nodad"});
     // The denied ones are served here as well, so that only the rules can be why they fail.
     for (const char* address :
          {"198.51.100.1", "203.0.113.1", "10.99.0.1", "172.16.5.1", "192.168.7.1", "100.64.0.9",
-          "169.254.169.254", "198.18.0.1", "240.0.0.1", "0.1.2.3", "11.1.1.1"}) {
-      Run({"ip", "route", "add", "local", std::string(address) + "/32", "dev", "lo"});
+          "169.254.169.254", "198.18.0.1", "240.0.0.1", "0.1.2.3"}) {
+      Tool({"ip", "route", "add", "local", std::string(address) + "/32", "dev", "lo"});
     }
     // Answers to anybody come back to the host, so that a leak of private sources would be seen.
-    Run({"ip", "route", "add", "default", "via", "192.0.2.2"});
+    Tool({"ip", "route", "add", "default", "via", "192.0.2.2"});
   });
-  Run({"ip", "route", "add", "default", "via", "192.0.2.1"});
+  Tool({"ip", "route", "add", "default", "via", "192.0.2.1"});
   server_ = std::make_unique<EchoServer>(netns_, std::vector<std::uint16_t>{80, 53});
   server6_ = std::make_unique<EchoServer>(netns_, std::vector<std::uint16_t>{8080}, AF_INET6);
 }
 
-Guest::Guest(const Slot& slot) : netns_(Must(sys::NewNetNs())), stop_(eventfd(0, EFD_CLOEXEC)) {
+Guest::Guest(const Slot& slot) : Guest(slot, Must(sys::NewNetNs())) {}
+Guest::Guest(const Slot& slot, sys::UniqueFd netns)
+    : netns_(std::move(netns)), stop_(eventfd(0, EFD_CLOEXEC)) {
   const sys::UniqueFd outer = Must(sys::OpenNetNs(slot.netns_name));
   MustInside(outer, [&] { slot_tap_ = Must(sys::OpenTap(slot.tap)); });
   MustInside(netns_, [&] {

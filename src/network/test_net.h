@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -38,7 +39,7 @@ class PlayedHost {
 
 // Runs a command of the test (never of the product), such as `ip`; its output, trimmed. Fails the
 // test where it fails.
-std::string Run(const std::vector<std::string>& argv);
+std::string Tool(const std::vector<std::string>& argv);
 
 // TCP and UDP echo servers in one namespace, bound to every address on some ports. What they are
 // sent comes back with "echo:" in front.
@@ -87,6 +88,7 @@ class Internet {
 class Guest {
  public:
   explicit Guest(const Slot& slot);
+  Guest(const Slot& slot, sys::UniqueFd netns);  // in a namespace that is there already
   ~Guest();
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
@@ -103,6 +105,11 @@ class Guest {
 };
 
 enum class Protocol { kTcp, kUdp };
+
+// Runs `work` in a child process and returns its exit code (128 + signal where one ended it). The
+// child has this process's namespaces and inherits nothing else of note. Call it only while this
+// process has one thread.
+int InChild(const std::function<int()>& work);
 
 // One exchange with an echo server: 0 where the answer came, else the errno (ETIMEDOUT after
 // `patience`). `source`, where not empty, is bound to first (which must be an address of `netns`).

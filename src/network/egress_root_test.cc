@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a guest can reach and what it cannot, tried with real packets through real slots. Every
+// target that must be out of reach has a server that would answer, and the played host reaches it:
+// only the rules can be why the guest does not.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "network/nftables.h"
+#include "network/pool_fixture.h"
+#include "network/rules.h"
+#include "network/test_net.h"
+#include "sys/netns.h"
+
+namespace tinderbox::network {
+namespace {
+
+using base::Deadline;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::EchoServer;
+using testing::Exchange;
+using testing::Guest;
+using testing::Internet;
+using testing::PoolTest;
+using testing::Protocol;
+using testing::Tool;
+
+constexpr milliseconds kLong{3000};  // for what must work, on a busy machine too
+constexpr milliseconds kShort{200};  // for what must not; a hundred times what an answer takes
+constexpr std::uint16_t kHostPort = 7777;
+
+class EgressRootTest : public PoolTest {
+ protected:
+  void SetUp() override {
+    Open();
+    internet_ = std::make_unique<Internet>();
+    host_netns_ = std::move(sys::CurrentNetNs()).value();
+    host_server_ = std::make_unique<EchoServer>(host_netns_, std::vector{kHostPort});
+  }
+
+  void MakeGuest(const EgressPolicy& policy = {}) {
+    slot_ = Acquire(policy);
+    guest_ = std::make_unique<Guest>(slot_);
+  }
+
+  static void InSlot(const Slot& slot, const std::function<base::Result<>()>& work) {
+    const auto netns = sys::OpenNetNs(slot.netns_name);
+    ASSERT_TRUE(netns);
+    const auto done = sys::RunInNetNs(*netns, work);
+    ASSERT_TRUE(done) << done.error().ToString();
+  }
+
+  void InGuest(const std::vector<std::string>& argv) {
+    const auto done = sys::RunInNetNs(guest_->netns(), [&]() -> base::Result<> {
+      Tool(argv);
+      return {};
+    });
+    ASSERT_TRUE(done);
+  }
+
+  int FromGuest(Protocol protocol, const std::string& address, std::uint16_t port,
+                milliseconds patience = kShort, const std::string& source = {}) {
+    return Exchange(guest_->netns(), protocol, address, port, patience, source);
+  }
+  void ExpectReachable(const std::string& address, std::uint16_t port) {
+    EXPECT_EQ(FromGuest(Protocol::kTcp, address, port, kLong), 0) << "TCP " << address;
+    EXPECT_EQ(FromGuest(Protocol::kUdp, address, port, kLong), 0) << "UDP " << address;
+  }
+  void ExpectUnreachable(const std::string& address, std::uint16_t port) {
+    EXPECT_NE(FromGuest(Protocol::kTcp, address, port), 0) << "TCP " << address << ":" << port;
+    EXPECT_NE(FromGuest(Protocol::kUdp, address, port), 0) << "UDP " << address << ":" << port;
+  }
+  void ExpectHostReaches(const std::string& address, std::uint16_t port) {
+    EXPECT_EQ(Exchange(host_netns_, Protocol::kTcp, address, port, kLong), 0) << address;
+    EXPECT_EQ(Exchange(host_netns_, Protocol::kUdp, address, port, kLong), 0) << address;
+  }
+
+  std::unique_ptr<Internet> internet_;
+  sys::UniqueFd host_netns_;
+  std::unique_ptr<EchoServer> host_server_;
+  Slot slot_;
+  std::unique_ptr<Guest> guest_;
+};
+
+const std::vector<std::string> kForbidden = {
+    "10.99.0.1",       "172.16.5.1", "192.168.7.1", "100.64.0.9",
+    "169.254.169.254", "198.18.0.1", "240.0.0.1",   "0.1.2.3",
+};
+
+TEST_F(EgressRootTest, PublicAddressesAndDnsAnswer) {
+  MakeGuest();
+  for (const char* address : {"192.0.2.1", "198.51.100.1", "203.0.113.1"}) {
+    ExpectReachable(address, 80);
+    ExpectReachable(address, 53);
+    EXPECT_EQ(internet_->server().last_peer(), "192.0.2.2") << "hidden behind the host's address";
+  }
+}
+
+TEST_F(EgressRootTest, PrivateAndReservedAddressesDoNot) {
+  MakeGuest();
+  for (const std::string& address : kForbidden) {
+    ExpectHostReaches(address, 80);
+    ExpectUnreachable(address, 80);
+    ExpectUnreachable(address, 53);
+  }
+  EXPECT_NE(FromGuest(Protocol::kUdp, "255.255.255.255", 53), 0);
+  EXPECT_NE(FromGuest(Protocol::kUdp, "224.0.0.1", 53), 0);
+}
+
+TEST_F(EgressRootTest, ARefusalIsHeardAtOnce) {
+  MakeGuest();
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(FromGuest(Protocol::kTcp, "169.254.169.254", 80, seconds(5)), EHOSTUNREACH);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(1));
+}
+
+TEST_F(EgressRootTest, TheHostIsOutOfReachAtEveryAddress) {
+  MakeGuest();
+  for (const std::string address : {"192.0.2.2", "10.212.0.1", "127.0.0.1"}) {
+    ExpectHostReaches(address, kHostPort);
+    if (address != "127.0.0.1") ExpectUnreachable(address, kHostPort);
+  }
+  // The gateway: a server inside the slot's own namespace, on every address of it.
+  const auto netns = sys::OpenNetNs(slot_.netns_name);
+  ASSERT_TRUE(netns);
+  EchoServer inner(*netns, {kHostPort});
+  ExpectUnreachable(kGatewayAddress, kHostPort);
+  ExpectUnreachable("10.212.0.2", kHostPort);
+  EXPECT_EQ(inner.served(), 0);
+}
+
+TEST_F(EgressRootTest, LoopbackOfTheHostIsOutOfReachByTrickery) {
+  MakeGuest();
+  // The guest is root in its own kernel: it can send 127/8 out of its interface.
+  InGuest({"sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"});
+  InGuest({"ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local"});
+  InGuest({"ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local"});
+  InGuest({"ip", "route", "add", "127.0.0.0/8", "via", kGatewayAddress});
+  const int served = host_server_->served();
+  EXPECT_NE(FromGuest(Protocol::kTcp, "127.0.0.1", kHostPort, kShort, kGuestAddress), 0);
+  EXPECT_NE(FromGuest(Protocol::kUdp, "127.0.0.1", kHostPort, kShort, kGuestAddress), 0);
+  EXPECT_EQ(host_server_->served(), served);
+}
+
+TEST_F(EgressRootTest, OtherSlotsAreOutOfReach) {
+  MakeGuest();
+  const Slot other = Acquire();
+  Guest neighbour(other);
+  EchoServer server(neighbour.netns(), {kHostPort});
+  const auto netns = sys::OpenNetNs(other.netns_name);
+  ASSERT_TRUE(netns);
+  EchoServer inner(*netns, {kHostPort});
+  for (const char* address : {"10.212.0.5", "10.212.0.6"}) ExpectUnreachable(address, kHostPort);
+  EXPECT_EQ(server.served() + inner.served(), 0);
+  EXPECT_TRUE(pool_->Dial(other.index, kHostPort, Deadline::After(seconds(5))));
+}
+
+TEST_F(EgressRootTest, ASpoofedSourceGetsNowhere) {
+  MakeGuest();
+  InGuest({"ip", "address", "add", "198.51.100.77/32", "dev", "ens0"});
+  InGuest({"ip", "address", "add", "10.212.0.2/32", "dev", "ens0"});
+  ExpectReachable("192.0.2.1", 80);
+  const int served = internet_->server().served();
+  for (const char* source : {"198.51.100.77", "10.212.0.2"}) {
+    EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 80, kShort, source), 0);
+    EXPECT_NE(FromGuest(Protocol::kTcp, "192.0.2.1", 80, kShort, source), 0);
+  }
+  EXPECT_EQ(internet_->server().served(), served);
+}
+
+TEST_F(EgressRootTest, Ipv6IsDropped) {
+  MakeGuest();
+  EXPECT_EQ(Exchange(host_netns_, Protocol::kTcp, "2001:db8::1", 8080, kLong), 0);
+  Tool({"sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"});
+  InGuest({"ip", "address", "add", "2001:db8:9::21/64", "dev", "ens0", "nodad"});
+  // No neighbour discovery is needed: the packets do enter the slot's namespace.
+  InGuest(
+      {"ip", "neighbour", "add", "2001:db8:9::1", "lladdr", "02:fc:00:00:00:06", "dev", "ens0"});
+  InGuest({"ip", "route", "add", "default", "via", "2001:db8:9::1"});
+  const int served = internet_->server6().served();
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+    EXPECT_NE(FromGuest(protocol, "2001:db8::1", 8080), 0);
+    EXPECT_NE(FromGuest(protocol, "2001:db8::2", kHostPort), 0);
+    EXPECT_NE(FromGuest(protocol, "2001:db8:9::1", kHostPort), 0);
+  }
+  // Even with IPv6 switched on in the namespace the rules hold.
+  InSlot(slot_, []() -> base::Result<> {
+    for (const char* option :
+         {"all.disable_ipv6=0", "tap0.disable_ipv6=0", "eth0.disable_ipv6=0", "all.forwarding=1"}) {
+      Tool({"sysctl", "-qw", std::string("net.ipv6.conf.") + option});
+    }
+    Tool({"ip", "-6", "address", "add", "2001:db8:9::1/64", "dev", "tap0", "nodad"});
+    return {};
+  });
+  EXPECT_NE(FromGuest(Protocol::kUdp, "2001:db8:9::1", kHostPort), 0);
+  EXPECT_NE(FromGuest(Protocol::kTcp, "2001:db8::1", 8080), 0);
+  EXPECT_EQ(internet_->server6().served(), served);
+}
+
+TEST_F(EgressRootTest, NobodyComesInUnasked) {
+  MakeGuest();
+  EchoServer server(guest_->netns(), {kHostPort});
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+    // The internet's way back leads to the host, so these packets do arrive there.
+    EXPECT_NE(Exchange(internet_->netns(), protocol, "10.212.0.2", kHostPort, kShort), 0);
+    EXPECT_NE(Exchange(internet_->netns(), protocol, kGuestAddress, kHostPort, kShort), 0);
+    EXPECT_NE(Exchange(host_netns_, protocol, "10.212.0.2", kHostPort, kShort), 0);
+  }
+  EXPECT_EQ(server.served(), 0);
+}
+
+TEST_F(EgressRootTest, DenyAllBlocksEverythingButDial) {
+  MakeGuest({.allow_internet = false});
+  for (const char* address : {"192.0.2.1", "198.51.100.1", "203.0.113.1", "192.0.2.2"}) {
+    ExpectUnreachable(address, 80);
+    ExpectUnreachable(address, 53);
+  }
+  for (const std::string& address : kForbidden) ExpectUnreachable(address, 80);
+  ExpectUnreachable(kGatewayAddress, kHostPort);
+  EXPECT_EQ(internet_->server().served(), 0);
+  EchoServer server(guest_->netns(), {49983});
+  EXPECT_TRUE(pool_->Dial(slot_.index, 49983, Deadline::After(seconds(5))));
+}
+
+TEST_F(EgressRootTest, DialWorksWhileAllElseIsDenied) {
+  MakeGuest();
+  EchoServer server(guest_->netns(), {49983});
+  ExpectUnreachable("10.99.0.1", 80);
+  EXPECT_TRUE(pool_->Dial(slot_.index, 49983, Deadline::After(seconds(5))));
+}
+
+TEST_F(EgressRootTest, ThePolicyChangesWhileTheGuestRuns) {
+  MakeGuest();
+  ExpectReachable("192.0.2.1", 80);
+  ASSERT_TRUE(pool_->SetPolicy(slot_.index, {.allow_internet = false}));
+  ExpectUnreachable("192.0.2.1", 80);
+  ASSERT_TRUE(pool_->SetPolicy(slot_.index, {.allow_internet = true}));
+  ExpectReachable("192.0.2.1", 80);
+  EXPECT_FALSE(pool_->SetPolicy(9, {}));
+}
+
+// The host's own rules are the second line: with the namespace's rules gone altogether, and a way
+// out of it, private ranges, the host and the neighbours stay out of reach.
+TEST_F(EgressRootTest, TheHostsRulesHoldWithoutTheNamespaces) {
+  MakeGuest();
+  const Slot other = Acquire();
+  InSlot(slot_, []() -> base::Result<> {
+    TRY(RunNft(RemoveTable(kInnerTable) +
+               "table ip out {\nchain post {\ntype nat hook postrouting priority srcnat\n"
+               "oifname \"eth0\" masquerade\n}\n}\n"));
+    return {};
+  });
+  InSlot(other, []() -> base::Result<> {
+    TRY(RunNft(RemoveTable(kInnerTable)));
+    return {};
+  });
+  const auto netns = sys::OpenNetNs(other.netns_name);
+  ASSERT_TRUE(netns);
+  EchoServer inner(*netns, {kHostPort});
+  EXPECT_EQ(Exchange(*netns, Protocol::kTcp, "10.212.0.6", kHostPort, kLong), 0);
+  ExpectReachable("192.0.2.1", 80);
+  for (const std::string& address : kForbidden) ExpectUnreachable(address, 80);
+  const int served = host_server_->served();
+  for (const char* address : {"192.0.2.2", "10.212.0.1", "10.212.0.5", "10.212.0.6"}) {
+    ExpectUnreachable(address, kHostPort);
+  }
+  EXPECT_EQ(host_server_->served(), served);
+  EXPECT_EQ(inner.served(), 1);
+  // And a source that is not of the veth's /30 goes nowhere, even to the internet.
+  InSlot(slot_, []() -> base::Result<> {
+    TRY(RunNft("delete table ip out\n"));
+    return {};
+  });
+  const int seen = internet_->server().served();
+  EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 80), 0);
+  EXPECT_EQ(internet_->server().served(), seen);
+}
+
+}  // namespace
+}  // namespace tinderbox::network

@@ -1,0 +1,154 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "network/rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "network/host.h"
+
+namespace tinderbox::network {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+AddressPlan Plan() { return AddressPlan::Make({.prefix = "tb", .cidr = "10.211.0.0/16"}).value(); }
+
+constexpr char kDenied[] = R"(  set denied {
+    type ipv4_addr
+    flags interval
+    elements = { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4 }
+  }
+)";
+
+constexpr char kSlotHead[] = R"(  chain prerouting {
+    type filter hook prerouting priority raw; policy drop;
+    iifname "tap0" ip saddr 169.254.0.21 accept
+    iifname "eth0" meta nfproto ipv4 ip saddr != 169.254.0.21 accept
+  }
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iifname "tap0" ip saddr 169.254.0.21 ct state established accept
+    iifname "tap0" meta l4proto icmp ct state related accept
+  }
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+)";
+
+constexpr char kSlotTail[] = R"(  }
+  chain output {
+    type filter hook output priority filter; policy drop;
+    oifname "tap0" ip daddr 169.254.0.21 accept
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "eth0" masquerade
+  }
+}
+)";
+
+TEST(SlotRules, LetTheInternetThrough) {
+  const std::string expected =
+      std::string("table inet tinderbox {\n") + kDenied + kSlotHead +
+      R"(    iifname "tap0" ip daddr @denied reject with icmp type admin-prohibited
+    iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
+    iifname "tap0" oifname "eth0" ct state established,related accept
+    iifname "tap0" oifname "eth0" ct state new tcp flags & (fin | syn | rst | ack) != syn reject with tcp reset
+    iifname "tap0" oifname "eth0" ct state new accept
+    iifname "eth0" oifname "tap0" ct state established,related accept
+)" + kSlotTail;
+  EXPECT_EQ(SlotRules(Plan(), {.allow_internet = true}), expected);
+}
+
+TEST(SlotRules, DenyEverything) {
+  const std::string expected = std::string("table inet tinderbox {\n") + kDenied + kSlotHead +
+                               "    iifname \"tap0\" reject with icmp type admin-prohibited\n" +
+                               kSlotTail;
+  EXPECT_EQ(SlotRules(Plan(), {.allow_internet = false}), expected);
+}
+
+TEST(HostRules, NameTheirOwnVethPairsAlone) {
+  const std::string expected = std::string("table inet tb_net {\n") + kDenied +
+                               R"(  chain prerouting {
+    type filter hook prerouting priority raw; policy accept;
+    iifname "tbv*" meta nfproto ipv6 drop
+    iifname "tbv*" fib saddr . iif oif missing drop
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    iifname "tbv*" drop
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "tbv*" oifname "tbv*" drop
+    iifname "tbv*" ip daddr @denied drop
+    iifname "tbv*" ip daddr 10.211.0.0/16 drop
+    iifname "tbv*" ct state new,established,related accept
+    iifname "tbv*" drop
+    oifname "tbv*" ct state established,related accept
+    oifname "tbv*" drop
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr 10.211.0.0/16 oifname != "tbv*" masquerade
+  }
+}
+)";
+  EXPECT_EQ(HostRules(Plan()), expected);
+}
+
+TEST(DeniedNetworks, HoldWhatNoGuestMayReachAndNotTheRest) {
+  const auto denied = [](const char* text) {
+    const sys::Ipv4 address = sys::Ipv4::Parse(text).value();
+    for (const std::string& network : DeniedNetworks()) {
+      if (sys::Ipv4Prefix::Parse(network)->Contains(address)) return true;
+    }
+    return false;
+  };
+  for (const char* text :
+       {"0.0.0.0", "0.255.255.255", "10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255",
+        "127.0.0.1", "169.254.0.22", "169.254.169.254", "172.16.0.0", "172.31.255.255",
+        "192.168.0.0", "192.168.255.255", "198.18.0.0", "198.19.255.255", "224.0.0.1",
+        "239.255.255.255", "240.0.0.1", "255.255.255.255"}) {
+    EXPECT_TRUE(denied(text)) << text;
+  }
+  for (const char* text :
+       {"1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
+        "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.2.1",
+        "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.100.1",
+        "203.0.113.1", "223.255.255.255"}) {
+    EXPECT_FALSE(denied(text)) << text;
+  }
+}
+
+TEST(DroppingForwardChains, FindsTheFirewallsOfOthers) {
+  constexpr char kJson[] = R"({"nftables": [
+    {"metainfo": {"version": "1.0.6"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "handle": 1, "type": "filter",
+               "hook": "forward", "prio": 0, "policy": "drop"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "handle": 2, "type": "filter",
+               "hook": "input", "prio": 0, "policy": "drop"}},
+    {"chain": {"family": "ip6", "table": "filter", "name": "FORWARD", "handle": 1,
+               "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "fw", "name": "fwd", "handle": 1, "type": "filter",
+               "hook": "forward", "prio": 0, "policy": "accept"}},
+    {"chain": {"family": "inet", "table": "fw2", "name": "fwd", "handle": 1, "type": "filter",
+               "hook": "forward", "prio": 0, "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "tb_net", "name": "forward", "handle": 1,
+               "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "fw", "name": "plain", "handle": 9}}
+  ]})";
+  EXPECT_THAT(DroppingForwardChains(kJson, "tb_net"),
+              ElementsAre("ip filter FORWARD", "inet fw2 fwd"));
+}
+
+TEST(DroppingForwardChains, TakesNonsenseForNothing) {
+  for (const char* text : {"", "{", "[]", "{}", R"({"nftables": 1})", R"({"nftables": [1, {}]})",
+                           R"({"nftables": [{"chain": 1}, {"chain": {"hook": 1}}]})"}) {
+    EXPECT_THAT(DroppingForwardChains(text, "tb_net"), IsEmpty()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace tinderbox::network
