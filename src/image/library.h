@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -25,9 +26,9 @@ struct Kernel {
 using Progress = std::function<void(std::string_view)>;
 
 struct Template {
-  std::string id;        // 20 characters [a-z0-9], stable
-  std::string name;      // "base"; [a-z0-9-_]+
-  std::string disk;      // host path of disk.img (raw ext4), read-only
+  std::string id;    // 20 characters [a-z0-9], stable
+  std::string name;  // "base"; [a-z0-9-_]+
+  std::string disk;  // host path of disk.img (raw ext4), read-only
   std::uint64_t disk_bytes = 0;
   std::uint32_t memory_mib = 512;  // defaults of its sandboxes
   std::uint32_t cpus = 1;
@@ -38,9 +39,15 @@ struct Template {
 };
 
 struct LibraryOptions {
-  std::string state_dir;   // pool at <state_dir>/pool
-  std::string agent;       // path of tinderbox-agent, for the initramfs
+  std::string state_dir;                   // pool at <state_dir>/pool
+  std::string agent;                       // path of tinderbox-agent, for the initramfs
   std::uint64_t pool_bytes = 64ull << 30;  // sparse size of the XFS image where one is needed
+  // What must stay free on the file system of state_dir: below it nothing new is made.
+  std::uint64_t reserve_bytes = 1ull << 30;
+  // A package that holds the kernel, or depends on the one that does.
+  std::string kernel_package = "linux-image-cloud-amd64";
+  std::string suite = "bookworm";              // Debian's release for the base template
+  std::uint64_t base_disk_bytes = 8ull << 30;  // size of its (sparse) disk
 };
 
 class Library {
@@ -56,8 +63,8 @@ class Library {
   virtual base::Result<Template> FindTemplate(std::string_view id_or_name) = 0;
 
   // Downloads Debian's cloud kernel package (apt; never installed), extracts vmlinux, builds the
-  // initramfs. Does nothing where the same version is there (unless the agent has changed: then only
-  // the initramfs is rebuilt).
+  // initramfs. Does nothing where the same version is there (unless the agent has changed: then
+  // only the initramfs is rebuilt).
   virtual base::Result<Kernel> PrepareKernel(const Progress& progress) = 0;
   // Makes the `base` template with mmdebstrap. Does nothing where it is there and of this recipe.
   virtual base::Result<Template> PrepareBaseTemplate(const Progress& progress) = 0;
@@ -72,6 +79,11 @@ class Library {
   // The ids of all directories below <pool>/sandboxes.
   virtual base::Result<std::vector<std::string>> SandboxDirs() = 0;
   virtual base::Result<> RemoveTemplate(const std::string& id) = 0;
+  // Reads all of a template's disk and compares it with its checksum; CloneDisk() looks at the
+  // superblock only. kDataLoss where they differ.
+  virtual base::Result<> VerifyTemplate(const std::string& id) {
+    return base::Fail(base::Code::kUnimplemented, "verify template '" + id + "'");
+  }
   // Bytes free and in all, of the pool.
   struct Space {
     std::uint64_t free_bytes = 0;
@@ -80,9 +92,9 @@ class Library {
   virtual base::Result<Space> PoolSpace() = 0;
 };
 
-// Mounts the pool's XFS image where state_dir has no reflinks (makes it first if need be; says so to
-// `progress`), and opens the library. Idempotent. Crash-safe: an image left mounted by a predecessor
-// is taken over, never mounted twice.
+// Mounts the pool's XFS image where state_dir has no reflinks (makes it first if need be; says so
+// to `progress`), and opens the library. Idempotent. Crash-safe: an image left mounted by a
+// predecessor is taken over, never mounted twice.
 base::Result<std::unique_ptr<Library>> OpenLibrary(const LibraryOptions& options,
                                                    const Progress& progress);
 // Unmounts the pool and frees its loop device; the image file stays. kFailedPrecondition if busy.

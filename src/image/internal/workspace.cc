@@ -30,22 +30,26 @@ Result<> Sweep(const std::string& dir) {
 
 }  // namespace
 
-Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress& progress) {
-  TRY(sys::MakeDirs(state_dir));
-  auto lock = TRY(sys::Open(state_dir + "/prepare.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+Result<sys::UniqueFd> LockFile(const std::string& path, const std::function<void()>& on_wait) {
+  auto file = TRY(sys::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   // Of the open file, not of the process: two threads of one process exclude each other too.
   struct flock whole{};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
-  if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
-    if (errno != EAGAIN && errno != EACCES) {
-      return FailErrno(errno, fmt::format("lock '{}'", state_dir));
-    }
-    progress("waiting for another process that is preparing the same state directory");
-    while (::fcntl(lock.get(), F_OFD_SETLKW, &whole) != 0) {
-      if (errno != EINTR) return FailErrno(errno, fmt::format("lock '{}'", state_dir));
-    }
+  if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return file;
+  if (errno != EAGAIN && errno != EACCES) return FailErrno(errno, fmt::format("lock '{}'", path));
+  if (on_wait) on_wait();
+  while (::fcntl(file.get(), F_OFD_SETLKW, &whole) != 0) {
+    if (errno != EINTR) return FailErrno(errno, fmt::format("lock '{}'", path));
   }
+  return file;
+}
+
+Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress& progress) {
+  TRY(sys::MakeDirs(state_dir));
+  auto lock = TRY(LockFile(state_dir + "/prepare.lock", [&] {
+    progress("waiting for another process that is preparing the same state directory");
+  }));
   std::string dir = state_dir + "/tmp";
   TRY_CTX(Sweep(dir), "sweep what an earlier run has left");
   TRY(sys::MakeDirs(dir, 0700));

@@ -2,14 +2,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "image/library.h"
 #include "sys/fd.h"
 
 namespace tinderbox::image {
+
+// Locks the file at `path` (made where it is not there) until the descriptor is closed. Waits for
+// another holder, after calling `on_wait` once.
+base::Result<sys::UniqueFd> LockFile(const std::string& path,
+                                     const std::function<void()>& on_wait = {});
 
 // The right to prepare things below one state directory, and a place for what is half made. One
 // process at a time holds it; what a predecessor that was killed has left is swept away first.

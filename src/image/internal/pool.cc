@@ -1,0 +1,296 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "image/internal/pool.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+
+#include "base/deadline.h"
+#include "image/internal/workspace.h"
+#include "sys/file.h"
+#include "sys/loop.h"
+#include "sys/mount_table.h"
+#include "sys/reflink.h"
+#include "sys/tool.h"
+#include "sys/xfs.h"
+
+namespace tinderbox::image {
+
+using base::Code;
+using base::Fail;
+using base::FailErrno;
+using base::Result;
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr std::uint64_t kSmallestXfs = 300 * kMiB;
+constexpr std::uint64_t kSmallestGrowth = 64 * kMiB;
+
+struct Free {
+  std::uint64_t free = 0;
+  std::uint64_t total = 0;
+};
+
+Result<Free> FreeSpace(const std::string& path) {
+  struct statvfs fs{};
+  if (::statvfs(path.c_str(), &fs) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  return Free{fs.f_bavail * std::uint64_t{fs.f_frsize}, fs.f_blocks * std::uint64_t{fs.f_frsize}};
+}
+
+std::string PoolDir(const std::string& state_dir) { return state_dir + "/pool"; }
+std::string ImagePath(const std::string& state_dir) { return state_dir + "/pool.img"; }
+
+Result<std::string> RealPath(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
+  if (!real) return FailErrno(errno, fmt::format("resolve '{}'", path));
+  return std::string(real.get());
+}
+
+Result<bool> IsEmptyDir(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
+  if (!dir) return FailErrno(errno, fmt::format("read directory '{}'", path));
+  while (const dirent* entry = ::readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") return false;
+  }
+  return true;
+}
+
+base::Error ImageInUse(const std::string& pool, std::string_view why) {
+  return base::Error(Code::kFailedPrecondition, fmt::format("open pool '{}': {}", pool, why))
+      .WithRemedy(fmt::format("Unmount '{}' (umount), then start again.", pool));
+}
+
+Result<> MakeImage(const Pool::Options& options, const Progress& progress) {
+  const auto path = ImagePath(options.state_dir);
+  if (options.image_bytes < kSmallestXfs) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("make pool image '{}': {} MiB are too few, XFS needs {}", path,
+                            options.image_bytes / kMiB, kSmallestXfs / kMiB));
+  }
+  TRY(RequireFreeSpace(options.state_dir, kSmallestXfs + options.reserve_bytes));
+  const auto space = TRY(FreeSpace(options.state_dir));
+  const auto bytes = std::min(options.image_bytes, space.free - options.reserve_bytes);
+  progress(fmt::format("'{}' has no reflinks: making a sparse XFS image of {} GiB there",
+                       options.state_dir, (bytes + 1024 * kMiB - 1) / (1024 * kMiB)));
+  const auto unfinished = path + ".new";
+  TRY(sys::RemoveFile(unfinished));
+  {
+    const auto file = TRY(sys::Open(unfinished, O_RDWR | O_CREAT | O_EXCL, 0600));
+    if (::ftruncate(file.get(), static_cast<off_t>(bytes / kMiB * kMiB)) != 0) {
+      return FailErrno(errno, fmt::format("set the size of '{}'", unfinished));
+    }
+  }
+  sys::ToolSpec mkfs;
+  mkfs.argv = {"mkfs.xfs", "-q",       "-m", "reflink=1,crc=1", "-s",      "size=4096",
+               "-i",       "sparse=1", "-L", "tinderbox",       unfinished};
+  mkfs.deadline = base::Deadline::After(std::chrono::minutes(2));
+  const auto made = TRY(sys::RunTool(mkfs));
+  if (made.exit_code != 0) {
+    static_cast<void>(sys::RemoveFile(unfinished));
+    return Fail(Code::kInternal, fmt::format("make XFS in '{}': exit code {}: {}", unfinished,
+                                             made.exit_code, made.error_tail));
+  }
+  TRY(SyncPath(unfinished));
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) {
+    return FailErrno(errno, fmt::format("rename '{}' to '{}'", unfinished, path));
+  }
+  return SyncPath(options.state_dir);
+}
+
+// The loop device of the image: the one that it has, or else a new one.
+Result<sys::LoopDevice> ImageDevice(const sys::UniqueFd& image, const std::string& path) {
+  auto found = TRY(sys::FindLoop(image));
+  if (found) return std::move(*found);
+  return sys::AttachLoop(image, path);
+}
+
+Result<> MountImage(const std::string& state_dir) {
+  const auto pool = PoolDir(state_dir);
+  const auto path = ImagePath(state_dir);
+  if (!TRY(IsEmptyDir(pool))) {
+    return std::unexpected(
+        base::Error(Code::kFailedPrecondition,
+                    fmt::format("mount pool image on '{}': the directory is not empty", pool))
+            .WithRemedy("Move what is in it elsewhere, then start again."));
+  }
+  const auto image = TRY(sys::Open(path, O_RDWR | O_NOFOLLOW));
+  const auto device = TRY(ImageDevice(image, path));
+  // Discards give the room of what is removed back to the host's file system.
+  if (::mount(device.path.c_str(), pool.c_str(), "xfs",
+              MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC, "discard") == 0) {
+    return {};
+  }
+  const int err = errno;
+  auto error = base::Error::FromErrno(
+      err, fmt::format("mount pool image '{}' ({}) on '{}'", path, device.path, pool));
+  if (err == EUCLEAN || err == EINVAL || err == EIO) {
+    return std::unexpected(
+        base::Error(Code::kDataLoss, error.ToString())
+            .WithRemedy(fmt::format("The image is damaged: run 'xfs_repair {}', or remove it to "
+                                    "begin anew (templates and sandboxes in it are lost).",
+                                    path)));
+  }
+  return std::unexpected(
+      std::move(error).WithRemedy("The host's kernel must have XFS ('modprobe xfs')."));
+}
+
+// What is mounted on the pool must be our image, if there is one, or else anything with reflinks.
+Result<> TakeOver(const std::string& state_dir, const sys::MountEntry& mount, bool has_image) {
+  const auto pool = PoolDir(state_dir);
+  if (has_image) {
+    const auto image = TRY(sys::Open(ImagePath(state_dir), O_RDWR | O_NOFOLLOW));
+    const auto device = TRY(sys::FindLoop(image));
+    if (device && device->path == mount.source) return {};
+    return std::unexpected(
+        ImageInUse(pool, fmt::format("'{}' is mounted there, not pool.img", mount.source)));
+  }
+  if (TRY(sys::HasReflinks(pool))) return {};
+  return std::unexpected(
+      ImageInUse(pool, fmt::format("the {} mounted there has no reflinks", mount.type)));
+}
+
+// A growth that was cut short is finished: device and file system become as large as the file.
+Result<> FinishGrowth(const std::string& state_dir) {
+  const auto image = TRY(sys::Open(ImagePath(state_dir), O_RDWR | O_NOFOLLOW));
+  struct stat st{};
+  if (::fstat(image.get(), &st) != 0) return FailErrno(errno, "stat the pool image");
+  const auto device = TRY(sys::FindLoop(image));
+  if (!device) return Fail(Code::kInternal, "grow pool: its image has no loop device");
+  TRY(sys::RefreshLoopSize(*device));
+  const auto root = TRY(sys::Open(PoolDir(state_dir), O_RDONLY | O_DIRECTORY));
+  return sys::GrowXfs(root, static_cast<std::uint64_t>(st.st_size));
+}
+
+Result<sys::UniqueFd> LockPool(const std::string& state_dir) {
+  return LockFile(state_dir + "/pool.lock");
+}
+
+}  // namespace
+
+Result<Pool> Pool::Open(const Options& options, const Progress& progress) {
+  TRY(sys::MakeDirs(options.state_dir));
+  Options real = options;
+  real.state_dir = TRY(RealPath(options.state_dir));
+  const auto lock = TRY(LockPool(real.state_dir));
+  const auto pool = PoolDir(real.state_dir);
+  TRY(sys::MakeDirs(pool, 0711));
+  bool has_image = sys::Exists(ImagePath(real.state_dir));
+  const auto mount = TRY(sys::FindMount(pool));
+  if (mount) {
+    TRY(TakeOver(real.state_dir, *mount, has_image));
+  } else if (has_image || !TRY(sys::HasReflinks(real.state_dir))) {
+    if (!has_image) TRY(MakeImage(real, progress));
+    has_image = true;
+    TRY(MountImage(real.state_dir));
+  }
+  if (has_image) TRY(FinishGrowth(real.state_dir));
+  TRY(sys::MakeDirs(pool + "/templates", 0711));
+  TRY(sys::MakeDirs(pool + "/sandboxes", 0711));
+  TRY(sys::RemoveTree(pool + "/trash"));
+  TRY(sys::MakeDirs(pool + "/trash", 0700));
+  return Pool(std::move(real), pool, has_image);
+}
+
+Result<> Pool::Grow(std::uint64_t bytes) const {
+  const auto path = ImagePath(options_.state_dir);
+  const auto image = TRY(sys::Open(path, O_RDWR | O_NOFOLLOW));
+  struct stat st{};
+  if (::fstat(image.get(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  if (::ftruncate(image.get(), st.st_size + static_cast<off_t>(bytes / kMiB * kMiB)) != 0) {
+    return FailErrno(errno, fmt::format("grow '{}'", path));
+  }
+  return FinishGrowth(options_.state_dir);
+}
+
+Result<> Pool::EnsureRoom(std::uint64_t bytes) const {
+  const auto remedy =
+      fmt::format("Free disk space on the file system of '{}', or remove sandboxes and templates.",
+                  options_.state_dir);
+  const auto host = TRY(FreeSpace(options_.state_dir));
+  if (host.free < options_.reserve_bytes + bytes) {
+    return std::unexpected(base::Error(Code::kResourceExhausted,
+                                       fmt::format("find room in '{}': {} MiB free, {} MiB must be",
+                                                   options_.state_dir, host.free / kMiB,
+                                                   (options_.reserve_bytes + bytes) / kMiB))
+                               .WithRemedy(remedy));
+  }
+  auto pool = TRY(FreeSpace(dir_));
+  if (has_image_ && pool.free < pool.total / 8 + bytes) {
+    const auto lock = TRY(LockPool(options_.state_dir));
+    pool = TRY(FreeSpace(dir_));  // Another process may have grown it meanwhile.
+    // All that is promised to be free in the pool must be there on the host.
+    const auto promised = pool.free + options_.reserve_bytes;
+    const auto possible = host.free > promised ? host.free - promised : 0;
+    const auto growth = std::min(std::max(pool.total / 4, bytes), possible);
+    if (pool.free < pool.total / 8 + bytes && growth >= kSmallestGrowth) {
+      TRY(Grow(growth));
+      pool = TRY(FreeSpace(dir_));
+    }
+  }
+  if (pool.free >= bytes) return {};
+  return std::unexpected(
+      base::Error(Code::kResourceExhausted,
+                  fmt::format("find room in pool '{}': {} MiB free, {} MiB needed", dir_,
+                              pool.free / kMiB, bytes / kMiB))
+          .WithRemedy(remedy));
+}
+
+Result<Library::Space> Pool::Space() const {
+  const auto pool = TRY(FreeSpace(dir_));
+  Library::Space space{.free_bytes = pool.free, .total_bytes = pool.total};
+  if (has_image_) {
+    const auto host = TRY(FreeSpace(options_.state_dir));
+    const auto usable = host.free > options_.reserve_bytes ? host.free - options_.reserve_bytes : 0;
+    space.free_bytes = std::min(space.free_bytes, usable);
+  }
+  return space;
+}
+
+Result<> Pool::Close(const std::string& state_dir) {
+  if (!sys::Exists(state_dir)) return {};
+  const auto real = TRY(RealPath(state_dir));
+  const auto pool = PoolDir(real);
+  const auto image_path = ImagePath(real);
+  if (!sys::Exists(image_path)) return {};
+  const auto lock = TRY(LockPool(real));
+  const auto image = TRY(sys::Open(image_path, O_RDWR | O_NOFOLLOW));
+  auto device = TRY(sys::FindLoop(image));
+  const auto mount = TRY(sys::FindMount(pool));
+  const auto busy = [&] {
+    return std::unexpected(
+        base::Error(Code::kFailedPrecondition, fmt::format("unmount pool '{}': it is in use", pool))
+            .WithRemedy("Remove the sandboxes that are still running, then try again."));
+  };
+  if (mount && device && mount->source == device->path) {
+    if (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
+      if (errno == EBUSY) return busy();
+      return FailErrno(errno, fmt::format("unmount pool '{}'", pool));
+    }
+  }
+  if (device) TRY(sys::DetachLoop(*device));
+  device.reset();
+  // The kernel lets go of the device a moment after its last user; a VM that has the pool mounted
+  // in a namespace of its own keeps it.
+  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
+  while (TRY(sys::FindLoop(image))) {
+    if (deadline.passed()) return busy();
+    ::poll(nullptr, 0, 10);
+  }
+  return {};
+}
+
+}  // namespace tinderbox::image
