@@ -39,8 +39,8 @@ struct CgroupSettings {
 // True for 1-4 components of [A-Za-z0-9._-], separated by '/', none of them "." or "..".
 bool IsValidCgroupName(std::string_view name);
 
-// One group of processes, under one name in every hierarchy. Not an owner of the kernel's object: it
-// stays until Remove().
+// One group of processes, under one name in every hierarchy. Not an owner of the kernel's object:
+// it stays until Remove().
 class Cgroup {
  public:
   // Makes the group, with the groups above it that are missing, and sets the limits. Limits that

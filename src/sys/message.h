@@ -38,8 +38,9 @@ base::Result<bool> WaitReadable(FdRef socket, base::Deadline deadline);
 
 // A listening unix stream socket at `name` in `directory`, mode 0600 whatever the umask.
 base::Result<UniqueFd> ListenUnixAt(FdRef directory, const std::string& name);
-// Connects to the socket that `path_fd` (O_PATH) refers to; never waits: EAGAIN where the listener's
-// backlog is full, ECONNREFUSED where nobody listens. The connection itself is a blocking one.
+// Connects to the socket that `path_fd` (O_PATH) refers to; never waits: EAGAIN where the
+// listener's backlog is full, ECONNREFUSED where nobody listens. The connection itself is a
+// blocking one.
 base::Result<UniqueFd> ConnectUnixFd(FdRef path_fd);
 
 }  // namespace tinderbox::sys

@@ -20,7 +20,8 @@ Result<UniqueFd> CloneMount(const std::string& path, BindFlags flags) {
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (flags.read_only) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (!flags.executable) attributes.attr_set |= MOUNT_ATTR_NOEXEC;
-  // The copy of a shared mount is its peer: without this, what happens to the one reaches the other.
+  // The copy of a shared mount is its peer: without this, what happens to the one reaches the
+  // other.
   attributes.propagation = MS_PRIVATE;
   if (::mount_setattr(fd.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
     return FailErrno(errno, fmt::format("set the mount flags of '{}'", path));

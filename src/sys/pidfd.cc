@@ -51,7 +51,8 @@ void ReapPidFd(FdRef pidfd) {
   siginfo_t info{};
   // __WALL: the warden is cloned without an exit signal, which plain wait calls pass over.
   // ECHILD (somebody else's child) and "still running" are both fine.
-  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | WNOHANG | __WALL) != 0 &&
+  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | WNOHANG | __WALL) !=
+             0 &&
          errno == EINTR) {
   }
 }

@@ -21,15 +21,16 @@ base::Result<UniqueFd> OpenPidFd(pid_t pid);
 // Sends `signal`; a process that has ended already is kNotFound.
 base::Result<> SignalPidFd(FdRef pidfd, int signal);
 
-// Waits until the process has ended, as a zombie or altogether; false where `deadline` passes first.
+// Waits until the process has ended, as a zombie or altogether; false where `deadline` passes
+// first.
 base::Result<bool> WaitPidFd(FdRef pidfd, base::Deadline deadline);
 
 // Takes the zombie away where the process is an ended child of this one; otherwise does nothing.
 // Never waits. Needs no SIGCHLD handler, and disturbs nobody else's wait calls.
 void ReapPidFd(FdRef pidfd);
 
-// What tells one process `pid` from a later one of that number: field 22 of /proc/PID/stat, in clock
-// ticks after boot. kNotFound where there is no such process.
+// What tells one process `pid` from a later one of that number: field 22 of /proc/PID/stat, in
+// clock ticks after boot. kNotFound where there is no such process.
 base::Result<std::uint64_t> ProcessStartTime(pid_t pid);
 // The same out of the text of /proc/PID/stat.
 base::Result<std::uint64_t> ParseStartTime(const std::string& stat);

@@ -44,7 +44,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void Ru
     ::syscall(SYS_exit_group, 127);
   };
   const int past = plan->fd_count == 0 ? 0 : plan->targets[plan->fd_count - 1] + 1;
-  // Two passes: a source that happens to have the number of another's target must not be trodden on.
+  // Two passes: a source that happens to have the number of another's target must not be trodden
+  // on.
   for (std::size_t i = 0; i < plan->fd_count; ++i) {
     const long moved = ::syscall(SYS_fcntl, plan->sources[i], F_DUPFD_CLOEXEC, past);
     if (moved < 0) return fail();
@@ -58,7 +59,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void Ru
     next = target + 1;
   }
   ::syscall(SYS_close_range, next, ~0u, 0);
-  // Handlers are gone already (CLONE_CLEAR_SIGHAND); ignored signals would stay ignored through exec.
+  // Handlers are gone already (CLONE_CLEAR_SIGHAND); ignored signals would stay ignored through
+  // exec.
   struct {
     void* handler;
     unsigned long flags;
@@ -74,8 +76,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void Ru
   fail();
 }
 
-// clone3 whose child runs RunChild(plan) on the stack that `args` names: on the parent's own it would
-// overwrite the frames that the parent returns through. Yields the pid or a negative errno.
+// clone3 whose child runs RunChild(plan) on the stack that `args` names: on the parent's own it
+// would overwrite the frames that the parent returns through. Yields the pid or a negative errno.
 __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) long CloneOntoStack(
     clone_args* args, ChildPlan* plan) {
 #if defined(__x86_64__)
@@ -156,8 +158,8 @@ Result<Child> Spawn(const SpawnSpec& spec) {
     sources.push_back(fd.fd.get());
     targets.push_back(fd.child_fd);
   }
-  ChildPlan plan{spec.path.c_str(), argv.data(), env.data(), sources.data(), targets.data(),
-                 fds.size()};
+  ChildPlan plan{spec.path.c_str(), argv.data(),    env.data(),
+                 sources.data(),    targets.data(), fds.size()};
   alignas(16) char stack[kStackBytes];
   int pidfd = -1;
   clone_args args{};

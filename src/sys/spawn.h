@@ -35,9 +35,10 @@ struct Child {
 };
 
 // Starts a program and returns once its execve has succeeded; a failed execve is this call's error,
-// and no child is left. The child begins with default signal handling and an empty mask. Safe beside
-// other threads: everything is prepared before clone3(2), and the child makes system calls only. It
-// shares this process's memory until its exec (as vfork does), so the cost does not grow with it.
+// and no child is left. The child begins with default signal handling and an empty mask. Safe
+// beside other threads: everything is prepared before clone3(2), and the child makes system calls
+// only. It shares this process's memory until its exec (as vfork does), so the cost does not grow
+// with it.
 base::Result<Child> Spawn(const SpawnSpec& spec);
 
 }  // namespace tinderbox::sys

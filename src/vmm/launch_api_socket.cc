@@ -25,8 +25,8 @@ using base::Result;
 
 namespace {
 
-// Opens the socket below `root`, with all of the path resolved inside it. Anything else than a socket
-// that stands there is the VMM's attempt at something, not a socket that is still to come.
+// Opens the socket below `root`, with all of the path resolved inside it. Anything else than a
+// socket that stands there is the VMM's attempt at something, not a socket that is still to come.
 Result<sys::UniqueFd> OpenSocket(sys::FdRef root, const std::string& jail_path) {
   open_how how{};
   how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;

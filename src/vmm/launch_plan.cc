@@ -31,17 +31,17 @@ bool IsCleanPath(const std::string& path) {
 }
 
 bool Covers(const JailBind& bind, const std::string& path) {
-  return bind.source == bind.target &&
-         (path == bind.target || path.starts_with(bind.target + "/"));
+  return bind.source == bind.target && (path == bind.target || path.starts_with(bind.target + "/"));
 }
 
 Result<> ValidateBinds(const LaunchSpec& spec) {
   std::vector<std::string> targets;
   for (const auto& bind : spec.binds) {
-    if (!IsCleanPath(bind.target) || bind.target.size() > kMaxTarget ||
-        bind.target == "/run" || bind.target == "/dev" || bind.target.starts_with("/dev/")) {
-      return Fail(Code::kInvalidArgument,
-                  fmt::format("launch '{}': bind target '{}' is not allowed", spec.id, bind.target));
+    if (!IsCleanPath(bind.target) || bind.target.size() > kMaxTarget || bind.target == "/run" ||
+        bind.target == "/dev" || bind.target.starts_with("/dev/")) {
+      return Fail(
+          Code::kInvalidArgument,
+          fmt::format("launch '{}': bind target '{}' is not allowed", spec.id, bind.target));
     }
     if (bind.source.empty() || bind.source.front() != '/') {
       return Fail(Code::kInvalidArgument,
@@ -49,8 +49,9 @@ Result<> ValidateBinds(const LaunchSpec& spec) {
                               bind.source));
     }
     if (std::ranges::find(targets, bind.target) != targets.end()) {
-      return Fail(Code::kInvalidArgument,
-                  fmt::format("launch '{}': bind target '{}' is named twice", spec.id, bind.target));
+      return Fail(
+          Code::kInvalidArgument,
+          fmt::format("launch '{}': bind target '{}' is named twice", spec.id, bind.target));
     }
     targets.push_back(bind.target);
   }
@@ -59,9 +60,8 @@ Result<> ValidateBinds(const LaunchSpec& spec) {
 
 Result<> ValidateArguments(const LaunchSpec& spec) {
   if (spec.argv.empty() || spec.argv.size() > warden::kMaxArgs) {
-    return Fail(Code::kInvalidArgument,
-                fmt::format("launch '{}': {} arguments, 1-{} are possible", spec.id,
-                            spec.argv.size(), warden::kMaxArgs));
+    return Fail(Code::kInvalidArgument, fmt::format("launch '{}': {} arguments, 1-{} are possible",
+                                                    spec.id, spec.argv.size(), warden::kMaxArgs));
   }
   for (const auto& argument : spec.argv) {
     if (argument.find('\0') != std::string::npos) {
@@ -101,8 +101,8 @@ Result<> ValidateLaunchSpec(const LaunchSpec& spec) {
 }
 
 std::string VmmPathInJail(const LaunchSpec& spec) {
-  const bool covered = std::ranges::any_of(
-      spec.binds, [&](const JailBind& bind) { return Covers(bind, spec.vmm); });
+  const bool covered =
+      std::ranges::any_of(spec.binds, [&](const JailBind& bind) { return Covers(bind, spec.vmm); });
   return covered ? spec.vmm : kVmmInJail;
 }
 
@@ -144,8 +144,8 @@ Result<std::vector<std::byte>> EncodePlan(const LaunchSpec& spec, const PlanPart
   plan.workspace_bytes = spec.workspace_bytes;
   plan.open_files = spec.open_files;
   plan.console_bytes = spec.console_bytes;
-  plan.device_count = static_cast<std::uint32_t>(
-      std::min(parts.devices.size(), std::size_t{warden::kMaxDevices}));
+  plan.device_count =
+      static_cast<std::uint32_t>(std::min(parts.devices.size(), std::size_t{warden::kMaxDevices}));
   std::copy_n(parts.devices.begin(), plan.device_count, plan.devices);
 
   std::string strings = spec.run_dir + '\0' + VmmPathInJail(spec) + '\0';

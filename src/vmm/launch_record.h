@@ -23,11 +23,11 @@ inline constexpr char kApiLink[] = "api.sock";  // for people: a link into the j
 struct VmRecord {
   std::string id;
   std::string boot_id;
-  std::string cgroup;           // name, or empty
-  std::string vmm;              // host path of the binary
+  std::string cgroup;  // name, or empty
+  std::string vmm;     // host path of the binary
   uid_t uid = 0;
   gid_t gid = 0;
-  pid_t warden_pid = 0;         // 0 while the launch is under way
+  pid_t warden_pid = 0;            // 0 while the launch is under way
   std::uint64_t warden_start = 0;  // see sys::ProcessStartTime
   pid_t vmm_pid = 0;
   std::chrono::milliseconds stop_grace{0};

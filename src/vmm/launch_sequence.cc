@@ -117,8 +117,8 @@ Result<> LaunchSequence::MakeRunDir() {
   }
   owns_run_dir_ = fresh;
   run_dir_ = TRY(sys::Open(spec_.run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  // The lock tells a directory in use from one left over. The warden holds the same open file, so it
-  // lasts from here to the end of the VM, whatever becomes of this process.
+  // The lock tells a directory in use from one left over. The warden holds the same open file, so
+  // it lasts from here to the end of the VM, whatever becomes of this process.
   if (::flock(run_dir_.get(), LOCK_EX | LOCK_NB) != 0) {
     owns_run_dir_ = false;
     if (errno == EWOULDBLOCK) {
@@ -141,8 +141,7 @@ Result<> LaunchSequence::TakeOverRunDir() {
   const auto record = ReadRecord(spec_.run_dir);
   if (!record && !IsEmptyDirectory(run_dir_)) {
     return std::unexpected(
-        Error(Code::kAlreadyExists,
-              fmt::format("'{}' is in use, and not by a VM", spec_.run_dir))
+        Error(Code::kAlreadyExists, fmt::format("'{}' is in use, and not by a VM", spec_.run_dir))
             .WithRemedy("Choose another directory, or remove that one."));
   }
   if (record) {
@@ -169,8 +168,8 @@ Result<> LaunchSequence::TakeOverRunDir() {
 }
 
 Result<> LaunchSequence::OpenConsole() {
-  console_ = TRY(sys::OpenAt(run_dir_, warden::kConsoleFile,
-                             O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600));
+  console_ = TRY(
+      sys::OpenAt(run_dir_, warden::kConsoleFile, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600));
   control_ = TRY(sys::ListenUnixAt(run_dir_, warden::kControlSocket));
   return {};
 }
@@ -255,8 +254,8 @@ Result<> LaunchSequence::StartWarden() {
 
 Result<> LaunchSequence::AwaitReport() {
   warden::Report report;
-  const auto message = sys::ReceiveMessage(
-      socket_, std::as_writable_bytes(std::span(&report, 1)), deadline_);
+  const auto message =
+      sys::ReceiveMessage(socket_, std::as_writable_bytes(std::span(&report, 1)), deadline_);
   if (!message) return StepError(Step::kExec, message.error());
   if (message->size != sizeof report || report.magic != warden::Report().magic ||
       report.step >= warden::kStepCount) {
@@ -293,8 +292,8 @@ Result<Launched> LaunchSequence::Commit() {
     return WriteRecord(run_dir_, record);
   }));
   const std::byte go{1};
-  // A VMM that has ended already has taken its warden with it: its status is kept, so the launch has
-  // done what it promised.
+  // A VMM that has ended already has taken its warden with it: its status is kept, so the launch
+  // has done what it promised.
   (void)sys::SendMessage(socket_, std::span(&go, 1));
   committed_ = true;
   Launched launched;

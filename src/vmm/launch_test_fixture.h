@@ -16,8 +16,8 @@
 
 namespace tinderbox::vmm {
 
-// Launches tests/programs/jailed.cc in the place of a VMM, in directories and cgroups of its own, and
-// checks after each test that nothing is left of any of it.
+// Launches tests/programs/jailed.cc in the place of a VMM, in directories and cgroups of its own,
+// and checks after each test that nothing is left of any of it.
 class LaunchTest : public testing::Test {
  protected:
   void SetUp() override;

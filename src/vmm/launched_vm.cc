@@ -48,8 +48,8 @@ std::string FileTail(const std::string& path, std::size_t max) {
   if (!fd || ::fstat(fd->get(), &st) != 0) return {};
   const auto size = static_cast<std::size_t>(st.st_size);
   std::string text(std::min(size, max), '\0');
-  const ssize_t n = ::pread(fd->get(), text.data(), text.size(),
-                            static_cast<off_t>(size - text.size()));
+  const ssize_t n =
+      ::pread(fd->get(), text.data(), text.size(), static_cast<off_t>(size - text.size()));
   text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
   return text;
 }
@@ -97,7 +97,8 @@ Result<sys::UniqueFd> LaunchedVmImpl::ConnectApi(Deadline deadline) {
 
 Result<ExitStatus> LaunchedVmImpl::Wait(Deadline deadline) {
   if (!TRY(sys::WaitPidFd(pidfd_, deadline))) {
-    return Fail(Code::kDeadlineExceeded, fmt::format("wait for VM '{}': it still runs", record_.id));
+    return Fail(Code::kDeadlineExceeded,
+                fmt::format("wait for VM '{}': it still runs", record_.id));
   }
   sys::ReapPidFd(pidfd_);
   if (const auto status = TRY(ReadExitStatus(run_dir_))) return *status;
@@ -153,8 +154,8 @@ Result<ExitStatus> LaunchedVmImpl::Kill() {
 Result<std::string> LaunchedVmImpl::ConsoleTail(std::size_t max) {
   std::string text = FileTail(fmt::format("{}/{}", run_dir_, warden::kConsoleFile), max);
   if (text.size() < max) {
-    text.insert(0, FileTail(fmt::format("{}/{}", run_dir_, warden::kOldConsoleFile),
-                            max - text.size()));
+    text.insert(
+        0, FileTail(fmt::format("{}/{}", run_dir_, warden::kOldConsoleFile), max - text.size()));
   }
   return text;
 }
@@ -172,7 +173,8 @@ Result<std::optional<sys::UniqueFd>> FindWarden(const VmRecord& record) {
   auto pidfd = sys::OpenPidFd(record.warden_pid);
   if (!pidfd && pidfd.error().code() == Code::kNotFound) return Found();
   if (!pidfd) return std::unexpected(std::move(pidfd).error());
-  // Read after the pidfd was opened: if it is the warden's start time now, the pidfd is the warden's.
+  // Read after the pidfd was opened: if it is the warden's start time now, the pidfd is the
+  // warden's.
   const auto start = sys::ProcessStartTime(record.warden_pid);
   if (!start && start.error().code() != Code::kNotFound) return std::unexpected(start.error());
   if (!start || *start != record.warden_start) return Found();

@@ -35,8 +35,8 @@ struct JailBind {
   bool operator==(const JailBind&) const = default;
 };
 
-// Limits of the VM's cgroup; 0 means none. Where a controller is missing on the host, Launch reports
-// it in LaunchReport::missing_limits instead of failing.
+// Limits of the VM's cgroup; 0 means none. Where a controller is missing on the host, Launch
+// reports it in LaunchReport::missing_limits instead of failing.
 struct CgroupLimits {
   std::uint64_t memory_bytes = 0;
   double cpus = 0;  // cpu.max / cfs quota, in whole CPUs
@@ -52,15 +52,15 @@ struct LaunchSpec {
   std::string vmm;      // host path of the VMM binary; stands in the jail at its own path or /vmm
   std::vector<std::string> argv;  // argv[0] included, paths as seen inside the jail
   std::vector<JailBind> binds;    // kernel, initrd, root file system, /usr, …
-  std::string netns;    // path of a named network namespace; empty: a fresh empty one
-  uid_t uid = 0;        // of the VMM; never 0
+  std::string netns;              // path of a named network namespace; empty: a fresh empty one
+  uid_t uid = 0;                  // of the VMM; never 0
   gid_t gid = 0;
-  bool kvm = false;     // /dev/kvm in the jail
-  bool tun = false;     // /dev/net/tun in the jail
+  bool kvm = false;                          // /dev/kvm in the jail
+  bool tun = false;                          // /dev/net/tun in the jail
   std::uint64_t workspace_bytes = 64 << 20;  // size cap of the jail's tmpfs
   std::uint64_t open_files = 2048;           // RLIMIT_NOFILE
   std::uint64_t console_bytes = 1 << 20;     // the console log keeps at least the last half of this
-  std::string cgroup;   // name below each controller's root, e.g. "tinderbox/<id>"; empty: none
+  std::string cgroup;  // name below each controller's root, e.g. "tinderbox/<id>"; empty: none
   CgroupLimits limits;
   std::chrono::milliseconds stop_grace{10000};  // TERM → KILL when `stop` names no other
 
@@ -69,8 +69,8 @@ struct LaunchSpec {
 
 // The named steps of a launch, in order. An error of Launch names its step; tests inject a failure
 // at each (LaunchOptions::fail_at).
-//   run-dir, console, cgroup, clone, cgroup-join, session, mount-private, workspace, binds, devices,
-//   netns, pivot, limits, credentials, exec, api-socket
+//   run-dir, console, cgroup, clone, cgroup-join, session, mount-private, workspace, binds,
+//   devices, netns, pivot, limits, credentials, exec, api-socket
 std::vector<std::string> LaunchStepNames();
 
 struct StepTiming {
@@ -79,8 +79,8 @@ struct StepTiming {
 };
 
 struct LaunchReport {
-  std::vector<StepTiming> timings;         // up to and with the exec
-  std::vector<std::string> missing_limits; // limits that this host cannot enforce, in words
+  std::vector<StepTiming> timings;          // up to and with the exec
+  std::vector<std::string> missing_limits;  // limits that this host cannot enforce, in words
 };
 
 struct LaunchOptions {
@@ -90,9 +90,9 @@ struct LaunchOptions {
 // How a VM's life ended.
 struct ExitStatus {
   bool signalled = false;
-  int code = 0;              // exit code, or the signal's number
-  std::string stopped_by;    // which rung of the stop ladder won: "", "term", "kill"; "warden" where
-                             // the warden itself was killed and no status could be kept
+  int code = 0;            // exit code, or the signal's number
+  std::string stopped_by;  // which rung of the stop ladder won: "", "term", "kill"; "warden" where
+                           // the warden itself was killed and no status could be kept
   bool operator==(const ExitStatus&) const = default;
 };
 
@@ -113,8 +113,8 @@ class LaunchedVm {
   // for it to appear. Never follows a symbolic link that the VMM may have put there.
   virtual base::Result<sys::UniqueFd> ConnectApi(base::Deadline deadline) = 0;
 
-  // Waits for the end and yields the exit status; may be called any number of times, before or after
-  // the end, by any number of callers. kDeadlineExceeded where the VM still lives.
+  // Waits for the end and yields the exit status; may be called any number of times, before or
+  // after the end, by any number of callers. kDeadlineExceeded where the VM still lives.
   virtual base::Result<ExitStatus> Wait(base::Deadline deadline) = 0;
 
   // TERM to the whole VM, `grace`, then KILL: run by the warden, so that it completes even if the
@@ -135,15 +135,15 @@ struct Launched {
 
 // Runs the whole sequence (ARCHITECTURE.md, "life of a launch") and returns once the VMM has been
 // exec'ed; the API socket may not be there yet (ConnectApi waits). `deadline` governs the start-up
-// alone: the VM's life is not tied to it, nor to the caller's. On failure nothing is left behind: no
-// process, mount, namespace, cgroup, socket, file. The error names step, object and errno.
+// alone: the VM's life is not tied to it, nor to the caller's. On failure nothing is left behind:
+// no process, mount, namespace, cgroup, socket, file. The error names step, object and errno.
 // kAlreadyExists where a VM of that run_dir still lives.
 base::Result<Launched> Launch(const LaunchSpec& spec, base::Deadline deadline,
                               const LaunchOptions& options = {});
 
 // Takes up a VM again that another process launched, from its run_dir: pid and start time are
-// checked, so that a recycled pid is never taken for the warden. Works for a VM that has ended since
-// (Wait then yields its kept status). kNotFound where run_dir holds no VM.
+// checked, so that a recycled pid is never taken for the warden. Works for a VM that has ended
+// since (Wait then yields its kept status). kNotFound where run_dir holds no VM.
 base::Result<std::unique_ptr<LaunchedVm>> Adopt(const std::string& run_dir);
 
 // Removes what a VM that has ended leaves on purpose: run_dir (status, console) and its cgroup.

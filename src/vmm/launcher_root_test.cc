@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/launcher.h"
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -19,6 +17,7 @@
 #include "sys/file.h"
 #include "sys/pidfd.h"
 #include "vmm/launch_test_fixture.h"
+#include "vmm/launcher.h"
 
 namespace tinderbox::vmm {
 namespace {
@@ -83,7 +82,8 @@ TEST_F(ROOT_LaunchTest, VmmSeesNothingButItsJail) {
   }
   EXPECT_THAT(files, testing::UnorderedElementsAre("/run", "/dev", "/dev/null", "/dev/urandom",
                                                    "/dev/net", "/dev/net/tun", "/vmlinux", "/vmm"));
-  EXPECT_THAT(console, HasSubstr(fmt::format("file /dev/net/tun mode=20600 uid={} rdev=ac8", uid_)));
+  EXPECT_THAT(console,
+              HasSubstr(fmt::format("file /dev/net/tun mode=20600 uid={} rdev=ac8", uid_)));
   EXPECT_THAT(console, HasSubstr(fmt::format("file /run mode=40700 uid={}", uid_)));
 }
 
@@ -293,8 +293,7 @@ TEST_F(ROOT_LaunchTest, VmOutlivesItsLauncher) {
   const auto vm = Adopt(spec.run_dir);
   ASSERT_TRUE(vm) << vm.error().ToString();
   AwaitConsole(**vm, "ready");
-  EXPECT_EQ((*vm)->Wait(Deadline::After(milliseconds(20))).error().code(),
-            Code::kDeadlineExceeded);
+  EXPECT_EQ((*vm)->Wait(Deadline::After(milliseconds(20))).error().code(), Code::kDeadlineExceeded);
   EXPECT_EQ((*vm)->Stop(seconds(10)).value(), (ExitStatus{false, 8, "term"}));
 }
 

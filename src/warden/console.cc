@@ -18,15 +18,16 @@ Console::Console(int directory, int file, uint64_t max_bytes, int64_t now)
     : directory_(directory),
       file_(file),
       half_(max_bytes / 2 > 0 ? max_bytes / 2 : 1),
-      rate_(kConsoleBytesPerSecond, kConsoleBurst, now) {}
+      rate_(kConsoleBytesPerSecond, kConsoleBurst, kConsoleQuantum, now) {}
 
 void Console::Write(const char* data, size_t size) {
   while (size > 0) {
     if (size_ >= half_) {
       // Where the disk is full or the directory is gone, the console stops growing; the VM goes on.
       Call(__NR_renameat2, directory_, kConsoleFile, directory_, kOldConsoleFile, 0);
-      const long fresh = Call(__NR_openat, directory_, kConsoleFile,
-                              O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+      const long fresh =
+          Call(__NR_openat, directory_, kConsoleFile,
+               O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
       if (fresh < 0) return;
       Close(file_);
       file_ = static_cast<int>(fresh);
@@ -41,12 +42,8 @@ void Console::Write(const char* data, size_t size) {
   }
 }
 
-long Console::Pump(int pipe, int64_t now) {
-  const int64_t allowed = rate_.Available(now);
-  if (allowed <= 0) return 1;
-  const size_t want = allowed < static_cast<int64_t>(sizeof buffer) ? static_cast<size_t>(allowed)
-                                                                    : sizeof buffer;
-  const long n = Call(__NR_read, pipe, buffer, want);
+long Console::Pump(int pipe) {
+  const long n = Call(__NR_read, pipe, buffer, sizeof buffer);
   if (n == -EAGAIN || n == -EINTR) return 1;
   if (n <= 0) return n;
   rate_.Take(n);

@@ -72,8 +72,8 @@ void Control::Drop(Client* client) {
 }
 
 void Control::Read(Client* client, Handler handle, void* context) {
-  const long n = Call(__NR_read, client->fd, client->line + client->size,
-                      sizeof client->line - client->size);
+  const long n =
+      Call(__NR_read, client->fd, client->line + client->size, sizeof client->line - client->size);
   if (n == -EAGAIN || n == -EINTR) return;
   if (n <= 0) return Drop(client);
   client->size += static_cast<size_t>(n);

@@ -20,15 +20,15 @@ namespace tinderbox::warden {
 namespace {
 
 // Evaluates a step's call; a failure ends the function with its negative errno.
-#define CHECK_STEP(call)                            \
-  do {                                              \
-    const long check_result_ = (call);              \
-    if (check_result_ < 0) return check_result_;    \
+#define CHECK_STEP(call)                         \
+  do {                                           \
+    const long check_result_ = (call);           \
+    if (check_result_ < 0) return check_result_; \
   } while (false)
 
 long JoinCgroups(Launch* launch) {
-  // First of all, so that everything below is already charged to the VM. "0" into v1's `tasks` moves
-  // the one thread that writes it, which spares the kernel the lock over all thread groups.
+  // First of all, so that everything below is already charged to the VM. "0" into v1's `tasks`
+  // moves the one thread that writes it, which spares the kernel the lock over all thread groups.
   CHECK_STEP(BeginStep(launch, Step::kCgroupJoin, "cgroup"));
   for (uint32_t i = 0; i < launch->plan->cgroup_count; ++i) {
     CHECK_STEP(Call(__NR_write, launch->cgroups[i], "0", 1));
@@ -83,12 +83,12 @@ long MakeWorkspace(Launch* launch, int* workspace) {
   size.Add(static_cast<int64_t>(launch->plan->workspace_bytes));
   // Nothing in the workspace itself is ever executed: the VMM's binary comes by a bind mount, which
   // has flags of its own.
-  const long mounted = MakeTmpfs(size.data(), "1024",
-                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  const long mounted =
+      MakeTmpfs(size.data(), "1024", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   CHECK_STEP(mounted);
   *workspace = static_cast<int>(mounted);
-  // The run directory is only a place to hang the mount until pivot_root; in the host's namespace it
-  // stays what it is.
+  // The run directory is only a place to hang the mount until pivot_root; in the host's namespace
+  // it stays what it is.
   CHECK_STEP(Call(__NR_move_mount, *workspace, "", AT_FDCWD, launch->run_dir_path,
                   MOVE_MOUNT_F_EMPTY_PATH));
   // The one place where the VMM can write: its sockets.

@@ -6,7 +6,8 @@
 
 namespace tinderbox::warden {
 
-// The stop ladder as a pure state machine: TERM to the whole VM, a grace, KILL. Time in nanoseconds.
+// The stop ladder as a pure state machine: TERM to the whole VM, a grace, KILL. Time in
+// nanoseconds.
 class Ladder {
  public:
   enum class Rung { kNone, kTerm, kKill };

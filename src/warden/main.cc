@@ -103,7 +103,8 @@ void Supervisor::TakeLaunchSocket() {
 
 void Supervisor::StartLadder(uint32_t grace_ms) {
   if (!ladder_.Stop(Now(), grace_ms)) return;
-  // -1 is every process of this pid namespace but the warden itself: forked children are not missed.
+  // -1 is every process of this pid namespace but the warden itself: forked children are not
+  // missed.
   Call(__NR_kill, -1, SIGTERM);
 }
 
@@ -158,11 +159,11 @@ int Supervisor::Run() {
     const size_t controls = control_.Prepare(entries + kFixed);
     const int timeout = PollTimeout(now);
     const int64_t wait[2] = {timeout / 1000, timeout % 1000 * 1000000ll};
-    const long n = Call(__NR_ppoll, entries, kFixed + controls, timeout < 0 ? nullptr : wait,
-                        nullptr, 0);
+    const long n =
+        Call(__NR_ppoll, entries, kFixed + controls, timeout < 0 ? nullptr : wait, nullptr, 0);
     if (n <= 0) continue;
     // The console before the signals: an exit must not overtake the words that came before it.
-    if (entries[1].revents != 0 && console_.Pump(output_, Now()) <= 0) {
+    if (entries[1].revents != 0 && console_.Pump(output_) <= 0) {
       Close(output_);
       output_ = -1;
     }

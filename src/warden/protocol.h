@@ -6,10 +6,10 @@
 #include <cstdint>
 
 // What the launcher (vmm/launcher.cc) and tinderbox-warden say to each other. Both come out of one
-// build and run on one machine, so these are plain structs in one message of a SOCK_SEQPACKET socket.
-// The launcher sends Plan, its strings and its descriptors before the warden exists; the warden
-// answers with one Report; the launcher commits with one byte. Freestanding: the warden links no C
-// library.
+// build and run on one machine, so these are plain structs in one message of a SOCK_SEQPACKET
+// socket. The launcher sends Plan, its strings and its descriptors before the warden exists; the
+// warden answers with one Report; the launcher commits with one byte. Freestanding: the warden
+// links no C library.
 namespace tinderbox::warden {
 
 // The descriptor at which the warden finds that socket; 0, 1 and 2 are /dev/null.
@@ -44,8 +44,9 @@ enum class Step : std::uint8_t {
 };
 inline constexpr std::size_t kStepCount = static_cast<std::size_t>(Step::kCount);
 inline constexpr const char* kStepNames[kStepCount] = {
-    "run-dir", "console", "cgroup",  "clone", "cgroup-join", "session",     "mount-private", "workspace",
-    "binds",   "devices", "netns",   "pivot", "limits",      "credentials", "exec",          "api-socket",
+    "run-dir",       "console",     "cgroup", "clone",      "cgroup-join", "session",
+    "mount-private", "workspace",   "binds",  "devices",    "netns",       "pivot",
+    "limits",        "credentials", "exec",   "api-socket",
 };
 
 // A device node of the jail's /dev. `name` is relative to /dev and has at most one directory.
@@ -98,9 +99,9 @@ inline constexpr char kExitFileTemporary[] = "exit.json.tmp";
 inline constexpr char kControlSocket[] = "warden.sock";
 
 // The control socket speaks lines, from clients with uid 0 only:
-//   "stop <ms>"  starts the ladder TERM → <ms> → KILL (or shortens one that runs): "ok", then as wait
-//   "wait"       answers "exit <signalled 0|1> <code> <rung>" once the VM has ended
-//   "status"     answers "running", "stopping term" or "stopping kill"
+//   "stop <ms>"  starts the ladder TERM → <ms> → KILL (or shortens one that runs): "ok", then as
+//   wait "wait"       answers "exit <signalled 0|1> <code> <rung>" once the VM has ended "status"
+//   answers "running", "stopping term" or "stopping kill"
 // Anything else is answered "error" and hung up on.
 
 }  // namespace tinderbox::warden
