@@ -53,9 +53,9 @@ TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& re
 }
 
 std::string DescribeExit(const vmm::ExitStatus& exit) {
-  if (exit.stopped_by == "warden") return "its warden was killed";
+  if (exit.stopped_by == "warden") return "was ended by the death of its warden";
   if (exit.signalled) {
-    return fmt::format("killed by signal {} ({})", exit.code, strsignal(exit.code));
+    return fmt::format("was killed by signal {} ({})", exit.code, strsignal(exit.code));
   }
   return fmt::format("exited with code {}", exit.code);
 }

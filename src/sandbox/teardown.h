@@ -24,7 +24,7 @@ struct TeardownOutcome {
 };
 TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record);
 
-// How a VM ended, in words: "exited with code 1", "killed by signal 9 (Killed)".
+// How a VM ended, in words: "exited with code 1", "was killed by signal 9 (Killed)".
 std::string DescribeExit(const vmm::ExitStatus& exit);
 
 }  // namespace tinderbox::sandbox

@@ -1,0 +1,215 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "sandbox/open.h"
+#include "sys/file.h"
+
+// For the manager's tests: everything below it is a fake that fails where it is told to, but for
+// the launcher and the store, which are the real ones. The VMM's place is taken by
+// tests/programs/jailed.
+namespace tinderbox::sandbox {
+
+// Answers 204 to everything on the far end of a socket pair, once per connection.
+inline void PlayAgent(sys::UniqueFd socket, int init_status) {
+  std::string request;
+  char buffer[4096];
+  const auto complete = [&request] {
+    const auto head_end = request.find("\r\n\r\n");
+    if (head_end == std::string::npos) return false;
+    const auto length = request.find("Content-Length: ");
+    const std::size_t body =
+        length == std::string::npos ? 0 : std::stoul(request.substr(length + 16));
+    return request.size() >= head_end + 4 + body;
+  };
+  while (!complete()) {
+    const ssize_t n = ::read(socket.get(), buffer, sizeof buffer);
+    if (n <= 0) return;
+    request.append(buffer, static_cast<std::size_t>(n));
+  }
+  const int status = request.starts_with("POST /init") ? init_status : 204;
+  static_cast<void>(
+      sys::WriteAll(socket, fmt::format("HTTP/1.1 {} x\r\nContent-Length: 0\r\n\r\n", status)));
+}
+
+class FakeSlots final : public network::SlotPool {
+ public:
+  bool fail_acquire = false;
+  std::atomic<bool> mute = false;  // the agent never answers
+  int init_status = 204;
+
+  base::Result<network::Slot> Acquire(const network::EgressPolicy&, uid_t uid_base) override {
+    if (fail_acquire) return base::Fail(base::Code::kResourceExhausted, "no slot is free");
+    const std::lock_guard lock(mutex_);
+    std::uint32_t index = 1;
+    while (used_.contains(index)) ++index;
+    used_.insert(index);
+    network::Slot slot;
+    slot.index = index;
+    slot.uid = uid_base + index;
+    return slot;
+  }
+  base::Result<network::Slot> Adopt(std::uint32_t index) override {
+    const std::lock_guard lock(mutex_);
+    used_.insert(index);
+    network::Slot slot;
+    slot.index = index;
+    return slot;
+  }
+  base::Result<> Release(std::uint32_t index) override {
+    const std::lock_guard lock(mutex_);
+    if (used_.erase(index) == 0) ++double_releases;
+    return {};
+  }
+  base::Result<std::vector<std::string>> Sweep() override { return std::vector<std::string>(); }
+  base::Result<> SetPolicy(std::uint32_t, const network::EgressPolicy&) override { return {}; }
+  base::Result<sys::UniqueFd> Dial(std::uint32_t, std::uint16_t, base::Deadline) override {
+    if (mute) return base::Fail(base::Code::kUnavailable, "the guest is silent");
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+      return base::FailErrno(errno, "socketpair");
+    }
+    std::thread(PlayAgent, sys::UniqueFd(ends[1]), init_status).detach();
+    return sys::UniqueFd(ends[0]);
+  }
+
+  std::set<std::uint32_t> used() {
+    const std::lock_guard lock(mutex_);
+    return used_;
+  }
+  std::atomic<int> double_releases = 0;
+
+ private:
+  std::mutex mutex_;
+  std::set<std::uint32_t> used_;
+};
+
+class FakeLibrary final : public image::Library {
+ public:
+  explicit FakeLibrary(std::string dir) : dir_(std::move(dir)) {}
+
+  bool fail_kernel = false;
+  bool fail_disk = false;
+
+  const std::string& pool_dir() const override { return dir_; }
+  base::Result<image::Kernel> DefaultKernel() override {
+    if (fail_kernel) return base::Fail(base::Code::kFailedPrecondition, "no kernel is prepared");
+    return image::Kernel{.version = "6.1", .vmlinux = "/vmlinux", .initrd = "/initrd"};
+  }
+  base::Result<std::vector<image::Template>> Templates() override {
+    return std::vector{TRY(FindTemplate("base"))};
+  }
+  base::Result<image::Template> FindTemplate(std::string_view name) override {
+    if (name != "base") {
+      return base::Fail(base::Code::kNotFound, fmt::format("template '{}' not found", name));
+    }
+    image::Template base;
+    base.id = "tbase";
+    base.name = "base";
+    base.memory_mib = 256;
+    base.disk_bytes = 1 << 30;
+    base.default_user = "user";
+    return base;
+  }
+  base::Result<image::Kernel> PrepareKernel(const image::Progress&) override {
+    return DefaultKernel();
+  }
+  base::Result<image::Template> PrepareBaseTemplate(const image::Progress&) override {
+    return FindTemplate("base");
+  }
+  base::Result<std::string> CloneDisk(const image::Template&, const std::string& id, unsigned,
+                                      unsigned) override {
+    if (fail_disk) return base::Fail(base::Code::kResourceExhausted, "the pool is full");
+    TRY(sys::MakeDirs(dir_ + "/" + id));
+    TRY(sys::WriteFileAtomic(dir_ + "/" + id + "/disk.img", "disk"));
+    const std::lock_guard lock(mutex_);
+    disks_.insert(id);
+    return dir_ + "/" + id + "/disk.img";
+  }
+  base::Result<> RemoveSandbox(const std::string& id) override {
+    const std::lock_guard lock(mutex_);
+    disks_.erase(id);
+    return sys::RemoveTree(dir_ + "/" + id);
+  }
+  base::Result<std::vector<std::string>> SandboxDirs() override {
+    const std::lock_guard lock(mutex_);
+    return std::vector<std::string>(disks_.begin(), disks_.end());
+  }
+  base::Result<> RemoveTemplate(const std::string&) override { return {}; }
+  base::Result<Space> PoolSpace() override { return Space{}; }
+
+  void AddOrphanDisk(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    disks_.insert(id);
+  }
+
+ private:
+  const std::string dir_;
+  std::mutex mutex_;
+  std::set<std::string> disks_;
+};
+
+// Launches tests/programs/jailed by the real launcher.
+class JailedDriver final : public vmm::Driver {
+ public:
+  explicit JailedDriver(std::vector<std::string> arguments) : arguments(std::move(arguments)) {
+    capabilities_.vmm = "fake";
+  }
+
+  std::vector<std::string> arguments;
+  bool fail_launch = false;
+
+  const vmm::Capabilities& capabilities() const override { return capabilities_; }
+  base::Result<vmm::LaunchPlan> Plan(const vmm::VmSpec&) const override {
+    return base::Fail(base::Code::kUnimplemented, "the fake plans nothing");
+  }
+  base::Result<std::unique_ptr<vmm::Vm>> Launch(const vmm::VmSpec& spec,
+                                                base::Deadline deadline) override {
+    if (fail_launch) return base::Fail(base::Code::kInternal, "step 'pivot' failed");
+    vmm::LaunchSpec launch;
+    launch.id = spec.id;
+    launch.run_dir = spec.run_dir;
+    launch.warden = TINDERBOX_WARDEN;
+    launch.vmm = TINDERBOX_JAILED;
+    launch.argv = {"jailed"};
+    launch.argv.insert(launch.argv.end(), arguments.begin(), arguments.end());
+    launch.uid = launch.gid = spec.uid;
+    launch.cgroup = spec.cgroup;
+    vmm::Launched launched = TRY(vmm::Launch(launch, deadline));
+    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(std::move(launched.vm)));
+  }
+  base::Result<std::unique_ptr<vmm::Vm>> Adopt(const std::string& run_dir) override {
+    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(TRY(vmm::Adopt(run_dir))));
+  }
+
+ private:
+  class JailedVm final : public vmm::Vm {
+   public:
+    explicit JailedVm(std::unique_ptr<vmm::LaunchedVm> process) : process_(std::move(process)) {}
+    vmm::LaunchedVm& process() override { return *process_; }
+    base::Result<vmm::VmState> State(base::Deadline) override { return vmm::VmState::kRunning; }
+    base::Result<> Pause(base::Deadline) override { return {}; }
+    base::Result<> Resume(base::Deadline) override { return {}; }
+
+   private:
+    std::unique_ptr<vmm::LaunchedVm> process_;
+  };
+
+  vmm::Capabilities capabilities_;
+};
+
+}  // namespace tinderbox::sandbox

@@ -1,0 +1,264 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "sandbox/context.h"
+#include "sandbox/manager.h"
+#include "sandbox/manager_fakes.h"
+
+namespace tinderbox::sandbox {
+namespace {
+
+using base::Code;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class ManagerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(::geteuid(), 0u) << "these tests need root: the launcher makes namespaces";
+    std::string pattern = "/run/tinderbox-manager-XXXXXX";
+    dir_ = ::mkdtemp(pattern.data());
+    store_ = std::move(store::OpenStore(dir_ + "/db").value());
+    library_ = std::make_unique<FakeLibrary>(dir_ + "/disks");
+    Open();
+  }
+  void TearDown() override {
+    for (const SandboxInfo& info : manager_->List()) EXPECT_TRUE(manager_->Kill(info.id));
+    ExpectNothingLeft();
+    EXPECT_EQ(slots_.double_releases, 0);
+    manager_.reset();
+    store_.reset();
+    EXPECT_TRUE(sys::RemoveTree(dir_));
+  }
+
+  // A daemon's start; a second call is its restart, with the sandboxes of the first living on.
+  void Open() {
+    manager_.reset();
+    auto opened = OpenManager(ManagerOptions{.store = *store_,
+                                             .library = *library_,
+                                             .slots = slots_,
+                                             .driver = driver_,
+                                             .choice_reason = "a test",
+                                             .run_dir = dir_ + "/run",
+                                             .state_dir = dir_ + "/state",
+                                             .cgroup_prefix = "tinderbox-manager-test",
+                                             .max_sandboxes = 8,
+                                             .boot_deadline = boot_deadline_});
+    ASSERT_TRUE(opened) << opened.error().ToString();
+    manager_ = std::move(*opened);
+    manager_->OnGone([this](const std::string& id) { gone_.push_back(id); });
+  }
+
+  SandboxInfo Create(seconds timeout = seconds(300)) {
+    auto created = manager_->Create({.template_id = "base", .timeout = timeout});
+    EXPECT_TRUE(created) << (created ? "" : created.error().ToString());
+    return created.value_or(SandboxInfo{});
+  }
+
+  void ExpectNothingLeft() {
+    EXPECT_TRUE(slots_.used().empty());
+    EXPECT_TRUE(library_->SandboxDirs().value().empty());
+    EXPECT_EQ(::rmdir((dir_ + "/run/vm").c_str()), 0) << "a run directory stayed";
+    EXPECT_TRUE(sys::MakeDirs(dir_ + "/run/vm"));
+    EXPECT_TRUE(store_->ListSandboxes().value().empty());
+  }
+
+  bool Eventually(const std::function<bool()>& done) {
+    for (int i = 0; i < 500; ++i) {
+      if (done()) return true;
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    return false;
+  }
+
+  std::string dir_;
+  std::unique_ptr<store::Store> store_;
+  FakeSlots slots_;
+  std::unique_ptr<FakeLibrary> library_;
+  JailedDriver driver_{{"hello"}};
+  seconds boot_deadline_{20};
+  std::unique_ptr<Manager> manager_;
+  std::vector<std::string> gone_;
+};
+
+TEST_F(ManagerTest, CreateGetListKill) {
+  const SandboxInfo made = Create();
+  EXPECT_EQ(made.state, State::kRunning);
+  EXPECT_EQ(made.template_name, "base");
+  EXPECT_EQ(made.access_token.size(), 64u);
+  EXPECT_GT(made.vmm_pid, 0);
+  EXPECT_EQ(::kill(static_cast<pid_t>(made.vmm_pid), 0), 0);
+  ASSERT_EQ(made.timings_ms.size(), 6u);
+  EXPECT_EQ(made.timings_ms.back().first, "identity");
+  EXPECT_EQ(manager_->Get(made.id)->id, made.id);
+  EXPECT_EQ(manager_->List().size(), 1u);
+  EXPECT_TRUE(manager_->Dial(made.id, 80, base::Deadline::After(seconds(1))));
+  ASSERT_TRUE(manager_->Kill(made.id));
+  EXPECT_EQ(gone_, std::vector{made.id});
+  EXPECT_EQ(manager_->Get(made.id).error().code(), Code::kNotFound);
+  EXPECT_EQ(manager_->Kill(made.id).error().code(), Code::kNotFound);
+  EXPECT_EQ(manager_->Dial(made.id, 80, base::Deadline::After(seconds(1))).error().code(),
+            Code::kNotFound);
+}
+
+TEST_F(ManagerTest, AFailureAtAnyStageLeavesNothing) {
+  const auto fails_with = [this](const std::string& words) {
+    const auto created = manager_->Create({.template_id = "base"});
+    ASSERT_FALSE(created);
+    EXPECT_NE(created.error().ToString().find(words), std::string::npos)
+        << created.error().ToString();
+    ExpectNothingLeft();
+    EXPECT_TRUE(manager_->List().empty());
+  };
+  library_->fail_kernel = true;
+  fails_with("no kernel is prepared");
+  library_->fail_kernel = false;
+  slots_.fail_acquire = true;
+  fails_with("no slot is free");
+  slots_.fail_acquire = false;
+  library_->fail_disk = true;
+  fails_with("the pool is full");
+  library_->fail_disk = false;
+  driver_.fail_launch = true;
+  fails_with("step 'pivot' failed");
+  driver_.fail_launch = false;
+  slots_.init_status = 500;
+  fails_with("set the identity of the guest: status 500");
+  slots_.init_status = 204;
+  slots_.mute = true;
+  driver_.arguments = {"exit", "3"};
+  fails_with("the VM ended before its agent answered (exit code 3)");
+  driver_.arguments = {"hello"};
+  boot_deadline_ = seconds(1);
+  Open();
+  fails_with("the agent did not answer in time");
+}
+
+TEST_F(ManagerTest, BadRequests) {
+  const auto refused = [this](CreateRequest request, Code code) {
+    const auto created = manager_->Create(request);
+    ASSERT_FALSE(created);
+    EXPECT_EQ(created.error().code(), code) << created.error().ToString();
+    EXPECT_TRUE(manager_->List().empty());
+  };
+  refused({.template_id = "nonesuch"}, Code::kNotFound);
+  refused({.template_id = "base", .memory_mib = 0}, Code::kInvalidArgument);
+  refused({.template_id = "base", .memory_mib = 4'000'000'000u}, Code::kInvalidArgument);
+  refused({.template_id = "base", .cpus = 0}, Code::kInvalidArgument);
+  refused({.template_id = "base", .timeout = seconds(0)}, Code::kInvalidArgument);
+  refused({.template_id = "base", .timeout = seconds(-1)}, Code::kInvalidArgument);
+}
+
+TEST_F(ManagerTest, TheLimitOfSandboxesHolds) {
+  for (int i = 0; i < 8; ++i) Create();
+  EXPECT_EQ(manager_->Create({.template_id = "base"}).error().code(), Code::kResourceExhausted);
+}
+
+TEST_F(ManagerTest, ADeadVmmIsNoticedAndBuried) {
+  const SandboxInfo made = Create();
+  ASSERT_EQ(::kill(static_cast<pid_t>(made.vmm_pid), SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return manager_->Get(made.id)->state == State::kDead; }));
+  const SandboxInfo dead = manager_->Get(made.id).value();
+  EXPECT_EQ(dead.exit_code, 128 + SIGKILL);
+  EXPECT_EQ(dead.cause, "the VMM was killed by signal 9 (Killed)");
+  EXPECT_EQ(dead.vmm_pid, 0);
+  EXPECT_TRUE(slots_.used().empty());
+  EXPECT_TRUE(library_->SandboxDirs().value().empty());
+  EXPECT_NE(manager_->Console(made.id, 1000).value().find("hello"), std::string::npos);
+  EXPECT_EQ(gone_, std::vector{made.id});
+  EXPECT_EQ(manager_->SetTimeout(made.id, seconds(5)).error().code(), Code::kFailedPrecondition);
+}
+
+TEST_F(ManagerTest, TimeRunsOutAndCanBeChanged) {
+  const SandboxInfo shortened = Create(), kept = Create(), lengthened = Create(seconds(1));
+  ASSERT_TRUE(manager_->Extend(lengthened.id, seconds(100)));
+  ASSERT_TRUE(manager_->SetTimeout(shortened.id, seconds(1)));
+  ASSERT_TRUE(manager_->Extend(kept.id, seconds(1))) << "never shortens";
+  ASSERT_TRUE(Eventually([&] { return !manager_->Get(shortened.id); }));
+  EXPECT_EQ(manager_->Get(kept.id)->state, State::kRunning);
+  EXPECT_EQ(manager_->Get(lengthened.id)->state, State::kRunning);
+}
+
+TEST_F(ManagerTest, SandboxesOutliveTheManager) {
+  const SandboxInfo living = Create(), dying = Create();
+  manager_.reset();
+  EXPECT_EQ(::kill(static_cast<pid_t>(living.vmm_pid), 0), 0);
+  ASSERT_EQ(::kill(static_cast<pid_t>(dying.vmm_pid), SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return ::kill(static_cast<pid_t>(dying.vmm_pid), 0) != 0; }));
+  Open();
+  EXPECT_EQ(manager_->Get(living.id)->state, State::kRunning);
+  EXPECT_EQ(manager_->Get(living.id)->vmm_pid, living.vmm_pid);
+  EXPECT_EQ(manager_->Get(dying.id)->state, State::kDead);
+  EXPECT_EQ(slots_.used(), std::set<std::uint32_t>{living.slot});
+}
+
+TEST_F(ManagerTest, RecoveryUndoesWhatWasHalfDone) {
+  const SandboxInfo running = Create(), stopping = Create(), creating = Create();
+  const auto force_state = [this](const std::string& id, const char* state, std::uint32_t slot) {
+    store::SandboxRecord record = store_->GetSandbox(id).value();
+    record.state = state;
+    record.slot = slot;
+    ASSERT_TRUE(store_->UpdateSandbox(record, "running"));
+  };
+  manager_.reset();
+  // As left by a daemon killed after it had given the slot back, which `running` has taken since.
+  force_state(stopping.id, "stopping", running.slot);
+  force_state(creating.id, "creating", creating.slot);
+  static_cast<void>(slots_.Release(stopping.slot));
+  library_->AddOrphanDisk("iorphan");
+  Open();
+  ASSERT_EQ(manager_->List().size(), 1u);
+  EXPECT_EQ(manager_->Get(running.id)->state, State::kRunning);
+  EXPECT_EQ(slots_.used(), std::set<std::uint32_t>{running.slot});
+  EXPECT_NE(::kill(static_cast<pid_t>(creating.vmm_pid), 0), 0);
+  EXPECT_EQ(library_->SandboxDirs().value(), std::vector{running.id});
+  EXPECT_FALSE(manager_->RecoveryReport().empty());
+}
+
+TEST_F(ManagerTest, AVmOfNoSandboxIsSwept) {
+  const SandboxInfo made = Create();
+  manager_.reset();
+  ASSERT_TRUE(store_->DeleteSandbox(made.id));
+  Open();
+  EXPECT_TRUE(manager_->List().empty());
+  EXPECT_NE(::kill(static_cast<pid_t>(made.vmm_pid), 0), 0);
+  static_cast<void>(slots_.Release(made.slot));  // the fake's Sweep finds nothing
+}
+
+// Kill races kill, expiry and the VMM's own death: one winner, nothing released twice, none hangs.
+TEST_F(ManagerTest, RacesHaveOneWinner) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 500; ++round) {
+    const SandboxInfo made = Create(seconds(100));
+    std::atomic<int> kills = 0;
+    const auto nap = [&random] { return std::chrono::microseconds(random() % 2000); };
+    std::vector<std::thread> racers;
+    for (int i = 0; i < 2; ++i) {
+      racers.emplace_back([&, wait = nap()] {
+        std::this_thread::sleep_for(wait);
+        if (manager_->Kill(made.id)) ++kills;
+      });
+    }
+    racers.emplace_back([&, wait = nap()] {
+      std::this_thread::sleep_for(wait);
+      ::kill(static_cast<pid_t>(made.vmm_pid), SIGKILL);
+    });
+    racers.emplace_back([&, wait = nap()] {
+      std::this_thread::sleep_for(wait);
+      static_cast<void>(manager_->SetTimeout(made.id, seconds(50)));
+      static_cast<void>(manager_->Dial(made.id, 1, base::Deadline::After(seconds(1))));
+    });
+    for (std::thread& racer : racers) racer.join();
+    EXPECT_EQ(kills, 1);
+    ASSERT_TRUE(manager_->List().empty());
+  }
+}
+
+}  // namespace
+}  // namespace tinderbox::sandbox
