@@ -3,15 +3,19 @@
 #include "network/host.h"
 
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "network/nftables.h"
 #include "network/rules.h"
@@ -50,6 +54,26 @@ std::string_view Field(const boost::json::object& object, std::string_view name)
 }
 
 }  // namespace
+
+base::Result<> CheckCapabilities() {
+  const std::string status = TRY(sys::ReadFile("/proc/thread-self/status"));
+  constexpr std::string_view kKey = "\nCapEff:\t";
+  const std::size_t at = status.find(kKey);
+  std::uint64_t effective = 0;
+  if (at != std::string::npos) {
+    const char* const from = status.data() + at + kKey.size();
+    std::from_chars(from, status.data() + status.size(), effective, 16);
+  }
+  for (const auto& [bit, name] :
+       {std::pair(CAP_NET_ADMIN, "CAP_NET_ADMIN"), std::pair(CAP_SYS_ADMIN, "CAP_SYS_ADMIN")}) {
+    if ((effective >> bit & 1) == 0) {
+      return std::unexpected(
+          Error(Code::kPermissionDenied, fmt::format("set up networks without {}", name))
+              .WithRemedy("Run as root."));
+    }
+  }
+  return {};
+}
 
 base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan) {
   const std::string name = "tinderbox-network/" + plan.HostTable();
@@ -94,7 +118,14 @@ base::Result<> CheckHostRoutes(const AddressPlan& plan) {
 base::Result<> PrepareHost(const AddressPlan& plan) {
   // Written only where it is off: the write also resets other settings of every interface.
   if (!IsOn(kForwarding)) {
-    TRY_CTX(sys::WriteExisting(kForwarding, "1"), "turn IPv4 forwarding on");
+    auto written = sys::WriteExisting(kForwarding, "1");
+    if (!written) {
+      return std::unexpected(std::move(written)
+                                 .error()
+                                 .WithContext("turn IPv4 forwarding on")
+                                 .WithRemedy("Run as root, with /proc/sys writable; or set "
+                                             "net.ipv4.ip_forward=1 beforehand."));
+    }
   }
   TRY_CTX(RunNft(RemoveTable(plan.HostTable()) + HostRules(plan)),
           fmt::format("make nftables table '{}'", plan.HostTable()));

@@ -13,6 +13,9 @@
 // The host's side of the network: what all slots share.
 namespace tinderbox::network {
 
+// kPermissionDenied where the calling thread lacks a capability that all of this needs.
+base::Result<> CheckCapabilities();
+
 // Sole ownership of a prefix in this network namespace: a socket with an abstract name, which the
 // kernel takes away with its holder, however that ends. kFailedPrecondition names the holder's pid.
 base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan);

@@ -212,6 +212,7 @@ Result<sys::UniqueFd> Pool::Dial(std::uint32_t index, std::uint16_t port, base::
 
 Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options) {
   AddressPlan plan = TRY_CTX(AddressPlan::Make(options), "open the network pool");
+  TRY_CTX(CheckCapabilities(), "open the network pool");
   sys::UniqueFd lock = TRY_CTX(LockPrefix(plan), "open the network pool");
   TRY_CTX(CheckHostRoutes(plan), "open the network pool");
   TRY_CTX(PrepareHost(plan), "open the network pool");
@@ -220,6 +221,7 @@ Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options) {
 
 Result<> RemoveAll(const PoolOptions& options) {
   const AddressPlan plan = TRY_CTX(AddressPlan::Make(options), "remove the network");
+  TRY_CTX(CheckCapabilities(), "remove the network");
   const sys::UniqueFd lock = TRY_CTX(LockPrefix(plan), "remove the network");
   for (const std::uint32_t index : TRY_CTX(FindSlots(plan), "remove the network")) {
     TRY_CTX(RemoveSlot(plan, index), "remove the network");

@@ -91,6 +91,21 @@ sys::UniqueFd MakeGuestTap() {
   return fd;
 }
 
+// Waits until the kernel has put `link` to work: a link that gets its carrier drops what is sent
+// before a worker of the kernel has activated its queue, and a lost SYN costs a whole second.
+void AwaitRunning(sys::FdRef netns, const char* link) {
+  const sys::UniqueFd fd = SocketIn(netns, AF_INET, SOCK_DGRAM);
+  ifreq request{};
+  std::strcpy(request.ifr_name, link);
+  for (int i = 0; i < 2000; ++i) {
+    if (ioctl(fd.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) != 0) {
+      return;
+    }
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  ADD_FAILURE() << "test machinery: link " << link << " never runs";
+}
+
 }  // namespace
 
 std::string UniquePrefix() {
@@ -266,6 +281,9 @@ Guest::Guest(const Slot& slot, sys::UniqueFd netns)
     Must(route.AddRoute({sys::Ipv4{0}, 0}, Must(sys::Ipv4::Parse(kGatewayAddress)), "ens0"));
   });
   thread_ = std::thread([this] { Pump(); });
+  AwaitRunning(outer, "tap0");
+  AwaitRunning(outer, "eth0");
+  AwaitRunning(netns_, "ens0");
 }
 
 Guest::~Guest() {
