@@ -1,0 +1,37 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/error.h"
+#include "cli/options.h"
+#include "cli/session.h"
+
+// One function per command: does what the options say, prints the result, and yields the exit
+// status. An error is printed by main, with status 125 for run and exec, else 1.
+namespace tinderbox::cli {
+
+// run.cc
+base::Result<int> Execute(Session& session, const RunOptions& options);
+base::Result<int> Execute(Session& session, const ExecOptions& options);
+// sandboxes.cc
+base::Result<int> Execute(Session& session, const CreateOptions& options);
+base::Result<int> Execute(Session& session, const ListOptions& options);
+base::Result<int> Execute(Session& session, const ProcessListOptions& options);
+base::Result<int> Execute(Session& session, const InspectOptions& options);
+base::Result<int> Execute(Session& session, const RemoveOptions& options);
+base::Result<int> Execute(Session& session, const TimeoutOptions& options);
+// copy.cc
+base::Result<int> Execute(Session& session, const CopyOptions& options);
+// logs.cc
+base::Result<int> Execute(Session& session, const LogsOptions& options);
+// host.cc
+base::Result<int> Execute(Session& session, const TemplatesOptions& options);
+base::Result<int> Execute(Session& session, const InfoOptions& options);
+base::Result<int> Execute(Session& session, const DoctorOptions& options);
+base::Result<int> Execute(Session& session, const VersionOptions& options);
+// env.cc
+base::Result<int> Execute(Session& session, const EnvOptions& options);
+// completion.cc
+base::Result<int> Execute(Session& session, const CompletionOptions& options);
+
+}  // namespace tinderbox::cli

@@ -1,0 +1,185 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// tinderbox completion: one script per shell, static but for the ids of sandboxes, which they ask
+// `tinderbox ls` for.
+#include <string_view>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+namespace tinderbox::cli {
+namespace {
+
+constexpr std::string_view kBash = R"script(# bash completion for tinderbox
+_tinderbox() {
+  local commands="run exec create ls ps inspect rm timeout cp logs templates info doctor env version completion"
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case ${COMP_WORDS[i]} in
+      --) [[ $command == run || $command == exec ]] && return ;;
+      --host) ((i++)) ;;
+      -*) ;;
+      *) if [[ -z $command ]]; then command=${COMP_WORDS[i]}; else ((words++)); fi ;;
+    esac
+  done
+  local options="--host --json --help" process="-i -t -e --env -w --workdir -u --user"
+  local sandbox="-T --template --memory --cpus --timeout --name -m --metadata --no-internet"
+  case $prev in
+    -T | --template)
+      COMPREPLY=($(compgen -W "$(tinderbox templates 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+      return ;;
+    --state) COMPREPLY=($(compgen -W "running paused dead failed" -- "$cur")); return ;;
+    --id-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --memory | --cpus | --timeout | --name | --host | --bytes | -[emwu] | --env | --workdir | --user | --metadata)
+      return ;;
+  esac
+  if [[ -z $command ]]; then
+    COMPREPLY=($(compgen -W "$commands $options --version" -- "$cur"))
+    return
+  fi
+  case $command in
+    run) options+=" --rm --id-file $process $sandbox" ;;
+    exec) options+=" $process" ;;
+    create) options+=" -e --env $sandbox" ;;
+    ls) options+=" -q --quiet --state -m --metadata" ;;
+    rm) options+=" -a --all -f --force" ;;
+    cp) options+=" -u --user" ;;
+    logs) options+=" -f --follow --bytes" ;;
+    env) options+=" --new-key" ;;
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$cur"))
+    return
+  fi
+  case $command in
+    rm | inspect) COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
+    exec | ps | timeout | logs)
+      ((words == 0)) && COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
+    cp) COMPREPLY=($(compgen -f -- "$cur") $(compgen -S : -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur"))
+        compopt -o nospace ;;
+    completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+  esac
+}
+complete -o filenames -F _tinderbox tinderbox
+)script";
+
+constexpr std::string_view kZsh = R"script(#compdef tinderbox
+_tinderbox_sandboxes() {
+  local -a ids
+  ids=(${(f)"$(tinderbox ls -q 2>/dev/null)"})
+  compadd -a ids
+}
+_tinderbox() {
+  local -a commands global process sandbox
+  commands=(
+    'run:Run a command in a new sandbox'
+    'exec:Run a command in a sandbox that is there'
+    'create:Start a sandbox and print its id'
+    'ls:List sandboxes'
+    'ps:List the commands that run in a sandbox'
+    'inspect:Show everything about sandboxes, as JSON'
+    'rm:Remove sandboxes, running or not'
+    'timeout:Set when a sandbox ends, counted from now'
+    'cp:Copy files and directories into or out of a sandbox'
+    "logs:Show a sandbox's serial console"
+    'templates:List templates'
+    'info:Show what the daemon runs on'
+    'doctor:Check what works on this host'
+    'env:Print the variables that point an E2B SDK here'
+    "version:Show this program's version"
+    'completion:Print a script that teaches a shell to complete our words'
+  )
+  global=('--host[daemon to talk to]:URL:' '--json[answer as JSON]' '--help[show help]')
+  process=(
+    {-i,--interactive}'[forward standard input]' {-t,--tty}'[give the command a terminal]'
+    '*'{-e,--env}'[environment]:KEY=VALUE:' {-w,--workdir}'[working directory]:DIR:'
+    {-u,--user}'[user to run as]:USER:'
+  )
+  sandbox=(
+    {-T,--template}'[template to start from]:NAME:' '--memory[memory in MiB]:MIB:' '--cpus[virtual CPUs]:N:'
+    '--timeout[remove after]:DURATION:' '--name[name]:NAME:' '*'{-m,--metadata}'[metadata]:KEY=VALUE:'
+    '--no-internet[no way out to public addresses]'
+  )
+  local context state line
+  _arguments -C $global '1:command:->command' '*::argument:->argument'
+  case $state in
+    command) _describe command commands ;;
+    argument)
+      case $words[1] in
+        run) _arguments $global $process $sandbox '--rm[remove afterwards]' '--id-file[write the id]:file:_files' '*::command:_normal' ;;
+        exec) _arguments $global $process '1:sandbox:_tinderbox_sandboxes' '*::command:_normal' ;;
+        create) _arguments $global $sandbox '*'{-e,--env}'[environment]:KEY=VALUE:' ;;
+        ls) _arguments $global {-q,--quiet}'[ids only]' '--state[state]:state:(running paused dead failed)' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' ;;
+        rm) _arguments $global {-a,--all}'[every sandbox]' {-f,--force}'[absence is no error]' '*:sandbox:_tinderbox_sandboxes' ;;
+        inspect) _arguments $global '*:sandbox:_tinderbox_sandboxes' ;;
+        ps) _arguments $global '1:sandbox:_tinderbox_sandboxes' ;;
+        timeout) _arguments $global '1:sandbox:_tinderbox_sandboxes' '2:duration:' ;;
+        logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
+        cp) _arguments $global {-u,--user}'[owner]:USER:' '*:file:_files' ;;
+        env) _arguments $global '--new-key[make a new key]' ;;
+        completion) _arguments '1:shell:(bash zsh fish)' ;;
+        *) _arguments $global ;;
+      esac ;;
+  esac
+}
+if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinderbox tinderbox; fi
+)script";
+
+constexpr std::string_view kFish = R"script(# fish completion for tinderbox
+set -l commands run exec create ls ps inspect rm timeout cp logs templates info doctor env version completion
+complete -c tinderbox -f
+complete -c tinderbox -l host -x -d 'Daemon to talk to'
+complete -c tinderbox -l json -d 'Answer as JSON'
+complete -c tinderbox -l help -d 'Show help'
+set -l none "not __fish_seen_subcommand_from $commands"
+complete -c tinderbox -n $none -a run -d 'Run a command in a new sandbox'
+complete -c tinderbox -n $none -a exec -d 'Run a command in a sandbox that is there'
+complete -c tinderbox -n $none -a create -d 'Start a sandbox and print its id'
+complete -c tinderbox -n $none -a ls -d 'List sandboxes'
+complete -c tinderbox -n $none -a ps -d 'List the commands that run in a sandbox'
+complete -c tinderbox -n $none -a inspect -d 'Show everything about sandboxes'
+complete -c tinderbox -n $none -a rm -d 'Remove sandboxes'
+complete -c tinderbox -n $none -a timeout -d 'Set when a sandbox ends'
+complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
+complete -c tinderbox -n $none -a logs -d 'Show the serial console'
+complete -c tinderbox -n $none -a templates -d 'List templates'
+complete -c tinderbox -n $none -a info -d 'Show what the daemon runs on'
+complete -c tinderbox -n $none -a doctor -d 'Check what works on this host'
+complete -c tinderbox -n $none -a env -d 'Print variables for E2B SDKs'
+complete -c tinderbox -n $none -a version -d 'Show the version'
+complete -c tinderbox -n $none -a completion -d 'Print a completion script'
+complete -c tinderbox -n '__fish_seen_subcommand_from exec ps inspect rm timeout logs' -a '(tinderbox ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s i -l interactive -d 'Forward standard input'
+complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s t -l tty -d 'Give it a terminal'
+complete -c tinderbox -n '__fish_seen_subcommand_from run exec create' -s e -l env -x -d 'KEY=VALUE'
+complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s w -l workdir -x -d 'Working directory'
+complete -c tinderbox -n '__fish_seen_subcommand_from run exec cp' -s u -l user -x -d 'User'
+complete -c tinderbox -n '__fish_seen_subcommand_from run' -l rm -d 'Remove afterwards'
+complete -c tinderbox -n '__fish_seen_subcommand_from run' -l id-file -r -d 'Write the id to a file'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -s T -l template -x -d 'Template'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l memory -x -d 'MiB'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l cpus -x -d 'Virtual CPUs'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l timeout -x -d '90s, 10m, 1h30m'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l name -x -d 'Name'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l no-internet -d 'No public addresses'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create ls' -s m -l metadata -x -d 'KEY=VALUE'
+complete -c tinderbox -n '__fish_seen_subcommand_from ls' -s q -l quiet -d 'Ids only'
+complete -c tinderbox -n '__fish_seen_subcommand_from ls' -l state -x -a 'running paused dead failed'
+complete -c tinderbox -n '__fish_seen_subcommand_from rm' -s a -l all -d 'Every sandbox'
+complete -c tinderbox -n '__fish_seen_subcommand_from rm' -s f -l force -d 'Absence is no error'
+complete -c tinderbox -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'Go on with what comes'
+complete -c tinderbox -n '__fish_seen_subcommand_from logs' -l bytes -x -d 'At most so many'
+complete -c tinderbox -n '__fish_seen_subcommand_from env' -l new-key -d 'Make a new key'
+complete -c tinderbox -n '__fish_seen_subcommand_from cp' -F
+complete -c tinderbox -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
+)script";
+
+}  // namespace
+
+base::Result<int> Execute(Session&, const CompletionOptions& options) {
+  TRY(Print(options.shell == "bash" ? kBash : options.shell == "zsh" ? kZsh : kFish));
+  return 0;
+}
+
+}  // namespace tinderbox::cli

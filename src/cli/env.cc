@@ -1,0 +1,117 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// tinderbox env.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <cstdlib>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/quote.h"
+#include "sys/file.h"
+
+namespace tinderbox::cli {
+namespace {
+
+namespace json = boost::json;
+
+// The file that holds the keys made by `env`, by host; "" where there is no home to keep one in.
+std::string KeyFile() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state == '/') return std::string(state) + "/tinderbox/keys.json";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home == '/')
+    return std::string(home) + "/.local/state/tinderbox/keys.json";
+  return {};
+}
+
+json::object ReadKeys(const std::string& path) {
+  if (path.empty()) return {};
+  const auto text = sys::ReadFile(path, 1 << 20);
+  if (!text) return {};
+  boost::system::error_code error;
+  json::value parsed = json::parse(*text, error);
+  return !error && parsed.is_object() ? std::move(parsed.get_object()) : json::object();
+}
+
+base::Result<> KeepKey(const std::string& path, const std::string& host, const std::string& key) {
+  if (path.empty()) return {};
+  TRY(sys::MakeDirs(path.substr(0, path.rfind('/')), 0700));
+  json::object keys = ReadKeys(path);
+  keys[host] = key;
+  return sys::WriteFileAtomic(path, json::serialize(keys) + "\n", 0600);
+}
+
+// Where SDKs find the daemon: they cannot speak to a unix socket.
+base::Result<std::string> ApiUrl(Session& session) {
+  if (session.endpoint().unix_path.empty()) {
+    return "http://" + session.endpoint().ToString();
+  }
+  const json::value info = TRY(session.CallJson("GET", "/tinderbox/v1/info"));
+  std::string url = TextAt(info, "apiUrl");
+  if (url.empty()) {
+    return std::unexpected(
+        base::Error(base::Code::kFailedPrecondition, "the daemon serves no TCP port")
+            .WithRemedy("Set api.listen in its configuration, for example to 127.0.0.1:3000."));
+  }
+  return url;
+}
+
+// Whether the daemon takes the key, asked the way an SDK would.
+base::Result<bool> Works(const std::string& url, const std::string& key) {
+  const net::Endpoint endpoint = TRY(net::ParseEndpoint(url));
+  Session session(endpoint, key);
+  const auto answer = session.CallJson("GET", "/v2/sandboxes?limit=1");
+  if (answer) return true;
+  if (answer.error().code() == base::Code::kUnauthenticated) return false;
+  return std::unexpected(answer.error());
+}
+
+base::Result<std::string> Key(Session& session, const std::string& url, bool fresh) {
+  // Over TCP there is a key already, or there would have been no answer.
+  if (!session.endpoint().unix_path.empty()) {
+    const std::string path = KeyFile();
+    const std::string host = session.endpoint().ToString();
+    const std::string kept = TextAt(ReadKeys(path), host);
+    if (!fresh && !kept.empty() && TRY(Works(url, kept))) return kept;
+    const json::value made = TRY(session.CallJson("POST", "/tinderbox/v1/api-keys",
+                                                  json::object{{"label", "tinderbox env"}}));
+    const std::string key = TextAt(made, "key");
+    TRY_CTX(KeepKey(path, host, key), "keep the new key");
+    return key;
+  }
+  if (!session.api_key().empty()) return session.api_key();
+  return std::unexpected(
+      base::Error(base::Code::kUnauthenticated, "no API key for " + session.endpoint().ToString())
+          .WithRemedy("Set TINDERBOX_API_KEY; root on the server gets one with: tinderbox env"));
+}
+
+}  // namespace
+
+base::Result<int> Execute(Session& session, const EnvOptions& options) {
+  const std::string url = TRY(ApiUrl(session));
+  const std::string key = TRY(Key(session, url, options.fresh));
+  const std::pair<std::string_view, std::string_view> variables[] = {
+      {"E2B_API_KEY", key},
+      {"E2B_API_URL", url},
+      {"E2B_SANDBOX_URL", url},
+      {"E2B_VOLUME_API_URL", url},
+  };
+  json::object object;
+  std::string lines;
+  for (const auto& [name, value] : variables) {
+    object[{name.data(), name.size()}] = std::string(value);
+    lines += fmt::format("export {}={}\n", name, ShellQuote(value));
+  }
+  if (session.json()) {
+    TRY(PrintJson(object));
+  } else {
+    TRY(Print(lines));
+  }
+  return 0;
+}
+
+}  // namespace tinderbox::cli

@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+
+// The command line as values: one struct per command, filled by ParseArguments, acted on by Execute
+// (commands.h). Nothing here does anything.
+namespace tinderbox::cli {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;  // KEY=VALUE, in order
+
+struct GlobalOptions {
+  std::string host;  // "" = TINDERBOX_HOST, else the daemon's unix socket
+  bool json = false;
+};
+
+// What shapes one process and its streams; shared by run and exec.
+struct ProcessOptions {
+  bool interactive = false;
+  bool tty = false;
+  Pairs env;
+  std::string workdir;
+  std::string user;
+  std::vector<std::string> command;  // empty = a login shell
+};
+
+// What shapes a new sandbox; shared by run and create.
+struct SandboxOptions {
+  std::string template_id = "base";
+  std::optional<std::uint32_t> memory_mib;
+  std::optional<std::uint32_t> cpus;
+  std::optional<std::chrono::seconds> timeout;
+  std::string name;  // kept as metadata "name"
+  Pairs metadata;
+  bool no_internet = false;
+};
+
+struct RunOptions {
+  SandboxOptions sandbox;
+  ProcessOptions process;
+  bool remove = false;
+  std::string id_file;
+};
+struct CreateOptions {
+  SandboxOptions sandbox;
+  Pairs env;
+};
+struct ExecOptions {
+  std::string sandbox;
+  ProcessOptions process;
+};
+struct ListOptions {
+  bool quiet = false;
+  std::string state;
+  Pairs metadata;
+};
+struct ProcessListOptions {
+  std::string sandbox;
+};
+struct InspectOptions {
+  std::vector<std::string> sandboxes;
+};
+struct RemoveOptions {
+  std::vector<std::string> sandboxes;
+  bool all = false;
+  bool force = false;  // absence is success
+};
+struct TimeoutOptions {
+  std::string sandbox;
+  std::chrono::seconds timeout{};
+};
+struct CopyOptions {
+  std::string from;
+  std::string to;
+  std::string user;
+};
+struct LogsOptions {
+  std::string sandbox;
+  bool follow = false;
+  std::optional<std::uint64_t> bytes;
+};
+struct TemplatesOptions {};
+struct InfoOptions {};
+struct DoctorOptions {};
+struct EnvOptions {
+  bool fresh = false;  // make a new key even where one is cached
+};
+struct VersionOptions {};
+struct CompletionOptions {
+  std::string shell;
+};
+
+using Command = std::variant<RunOptions, CreateOptions, ExecOptions, ListOptions,
+                             ProcessListOptions, InspectOptions, RemoveOptions, TimeoutOptions,
+                             CopyOptions, LogsOptions, TemplatesOptions, InfoOptions, DoctorOptions,
+                             EnvOptions, VersionOptions, CompletionOptions>;
+
+struct Invocation {
+  GlobalOptions global;
+  Command command;
+};
+
+// Something to print instead of running a command: help, or what is wrong with the arguments.
+struct ParseStop {
+  std::string text;
+  int exit_code = 0;  // 0: to standard output, else to standard error
+};
+
+// `arguments` without the program's name. Does not read the environment.
+std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string>& arguments);
+
+}  // namespace tinderbox::cli
