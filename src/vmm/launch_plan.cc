@@ -155,7 +155,7 @@ Result<std::vector<std::byte>> EncodePlan(const LaunchSpec& spec, const PlanPart
   }
   const std::size_t size = sizeof plan + strings.size();
   if (size > warden::kMaxPlanBytes || parts.binds.size() > warden::kMaxBinds ||
-      4 + parts.cgroup_count + parts.binds.size() > warden::kMaxFds) {
+      5 + parts.cgroup_count + parts.binds.size() > warden::kMaxFds) {
     return Fail(Code::kInvalidArgument,
                 fmt::format("launch '{}': arguments and binds are too many or too long", spec.id));
   }

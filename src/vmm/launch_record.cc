@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
@@ -133,17 +135,28 @@ Result<VmRecord> ReadRecord(const std::string& run_dir) {
   return ParseVmRecord(text);
 }
 
-Result<std::optional<ExitStatus>> ReadExitStatus(const std::string& run_dir) {
-  const auto path = fmt::format("{}/{}", run_dir, warden::kExitFile);
-  const auto fd = TRY(sys::OpenIfExists(path, O_RDONLY | O_NOFOLLOW));
-  if (!fd) return std::optional<ExitStatus>();
-  const auto text = TRY(sys::ReadAll(*fd, 4096));
+Result<sys::UniqueFd> MakeExitFile(sys::FdRef run_dir) {
+  auto fd = TRY(sys::OpenAt(run_dir, warden::kExitFile, O_RDWR | O_CREAT | O_EXCL, 0600));
+  TRY_CTX(sys::WriteAll(fd, std::string(warden::kExitFileBytes - 1, ' ') + "\n"), "'exit.json'");
+  return fd;
+}
+
+Result<std::optional<ExitStatus>> ReadExitStatus(sys::FdRef exit_file) {
+  char buffer[warden::kExitFileBytes];
+  const ssize_t n = ::pread(exit_file.get(), buffer, sizeof buffer, 0);
+  if (n < 0) return FailErrno(errno, "read the exit status");
+  const std::string text(buffer, static_cast<std::size_t>(n));
+  if (text.find_first_not_of(" \n") == std::string::npos) return std::optional<ExitStatus>();
   return std::optional(TRY(ParseExitStatus(text)));
 }
 
-Result<> WriteExitStatus(const std::string& run_dir, const ExitStatus& status) {
-  const auto dir = TRY(sys::Open(run_dir, O_RDONLY | O_DIRECTORY));
-  return Replace(dir, warden::kExitFile, ToJson(status));
+Result<> WriteExitStatus(sys::FdRef exit_file, const ExitStatus& status) {
+  std::string text = ToJson(status);
+  text.resize(std::max(text.size(), warden::kExitFileBytes - 1), ' ');
+  if (::pwrite(exit_file.get(), text.data(), text.size(), 0) < 0) {
+    return FailErrno(errno, "keep the exit status");
+  }
+  return {};
 }
 
 }  // namespace tinderbox::vmm

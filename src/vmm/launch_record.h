@@ -45,8 +45,10 @@ base::Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record);
 // kNotFound where there is none.
 base::Result<VmRecord> ReadRecord(const std::string& run_dir);
 
-// The kept status, or none.
-base::Result<std::optional<ExitStatus>> ReadExitStatus(const std::string& run_dir);
-base::Result<> WriteExitStatus(const std::string& run_dir, const ExitStatus& status);
+// Makes exit.json, blank; yields it for reading and writing.
+base::Result<sys::UniqueFd> MakeExitFile(sys::FdRef run_dir);
+// The status kept in `exit_file`, or none where it is still blank.
+base::Result<std::optional<ExitStatus>> ReadExitStatus(sys::FdRef exit_file);
+base::Result<> WriteExitStatus(sys::FdRef exit_file, const ExitStatus& status);
 
 }  // namespace tinderbox::vmm

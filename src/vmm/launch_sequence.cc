@@ -170,6 +170,7 @@ Result<> LaunchSequence::TakeOverRunDir() {
 Result<> LaunchSequence::OpenConsole() {
   console_ = TRY(
       sys::OpenAt(run_dir_, warden::kConsoleFile, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600));
+  exit_file_ = TRY(MakeExitFile(run_dir_));
   control_ = TRY(sys::ListenUnixAt(run_dir_, warden::kControlSocket));
   return {};
 }
@@ -224,7 +225,7 @@ Result<> LaunchSequence::SendPlan(sys::FdRef socket) {
   parts.binds = binds_;
   parts.bind_is_directory = bind_is_directory_;
   parts.fail_at = options_.fail_at;
-  std::vector<int> fds{run_dir_.get(), console_.get(), control_.get()};
+  std::vector<int> fds{run_dir_.get(), console_.get(), exit_file_.get(), control_.get()};
   if (netns_) fds.push_back(netns_.get());
   if (cgroup_) {
     for (const auto& file : cgroup_->join_files()) fds.push_back(file.get());
@@ -298,7 +299,8 @@ Result<Launched> LaunchSequence::Commit() {
   committed_ = true;
   Launched launched;
   launched.report = MakeReport();
-  launched.vm = MakeLaunchedVm(spec_.run_dir, std::move(record), std::move(child_->pidfd));
+  launched.vm = MakeLaunchedVm(spec_.run_dir, std::move(record), std::move(child_->pidfd),
+                               std::move(exit_file_));
   return launched;
 }
 

@@ -61,6 +61,7 @@ class LaunchSequence {
   bool owns_run_dir_ = false;
   sys::UniqueFd run_dir_;
   sys::UniqueFd console_;
+  sys::UniqueFd exit_file_;
   sys::UniqueFd control_;
   sys::UniqueFd netns_;
   std::optional<sys::Cgroup> cgroup_;

@@ -56,8 +56,12 @@ std::string FileTail(const std::string& path, std::size_t max) {
 
 class LaunchedVmImpl final : public LaunchedVm {
  public:
-  LaunchedVmImpl(std::string run_dir, VmRecord record, sys::UniqueFd pidfd)
-      : run_dir_(std::move(run_dir)), record_(std::move(record)), pidfd_(std::move(pidfd)) {}
+  LaunchedVmImpl(std::string run_dir, VmRecord record, sys::UniqueFd pidfd,
+                 sys::UniqueFd exit_file)
+      : run_dir_(std::move(run_dir)),
+        record_(std::move(record)),
+        pidfd_(std::move(pidfd)),
+        exit_file_(std::move(exit_file)) {}
   // No zombie stays where this handle saw the end of it.
   ~LaunchedVmImpl() override { sys::ReapPidFd(pidfd_); }
 
@@ -80,6 +84,8 @@ class LaunchedVmImpl final : public LaunchedVm {
   const std::string run_dir_;
   const VmRecord record_;
   const sys::UniqueFd pidfd_;
+  // Held open, so that a waiter learns the status even if another one has removed the directory.
+  const sys::UniqueFd exit_file_;
 };
 
 Result<sys::UniqueFd> LaunchedVmImpl::ConnectApi(Deadline deadline) {
@@ -101,7 +107,7 @@ Result<ExitStatus> LaunchedVmImpl::Wait(Deadline deadline) {
                 fmt::format("wait for VM '{}': it still runs", record_.id));
   }
   sys::ReapPidFd(pidfd_);
-  if (const auto status = TRY(ReadExitStatus(run_dir_))) return *status;
+  if (const auto status = TRY(ReadExitStatus(exit_file_))) return *status;
   return ExitStatus{true, SIGKILL, "warden"};
 }
 
@@ -146,7 +152,7 @@ Result<ExitStatus> LaunchedVmImpl::Kill() {
   auto status = TRY(Wait(Deadline::After(kKillTime)));
   if (status.stopped_by == "warden") {
     status.stopped_by = "kill";
-    TRY(WriteExitStatus(run_dir_, status));
+    TRY(WriteExitStatus(exit_file_, status));
   }
   return status;
 }
@@ -163,8 +169,9 @@ Result<std::string> LaunchedVmImpl::ConsoleTail(std::size_t max) {
 }  // namespace
 
 std::unique_ptr<LaunchedVm> MakeLaunchedVm(const std::string& run_dir, VmRecord record,
-                                           sys::UniqueFd pidfd) {
-  return std::make_unique<LaunchedVmImpl>(run_dir, std::move(record), std::move(pidfd));
+                                           sys::UniqueFd pidfd, sys::UniqueFd exit_file) {
+  return std::make_unique<LaunchedVmImpl>(run_dir, std::move(record), std::move(pidfd),
+                                          std::move(exit_file));
 }
 
 Result<std::optional<sys::UniqueFd>> FindWarden(const VmRecord& record) {
@@ -193,7 +200,8 @@ Result<std::unique_ptr<LaunchedVm>> Adopt(const std::string& run_dir) {
     warden = sys::UniqueFd(::eventfd(1, EFD_CLOEXEC));
     if (!*warden) return FailErrno(errno, "make an eventfd");
   }
-  return MakeLaunchedVm(run_dir, std::move(record), std::move(*warden));
+  auto exit_file = TRY(sys::Open(fmt::format("{}/{}", run_dir, warden::kExitFile), O_RDWR));
+  return MakeLaunchedVm(run_dir, std::move(record), std::move(*warden), std::move(exit_file));
 }
 
 }  // namespace tinderbox::vmm

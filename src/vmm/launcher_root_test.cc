@@ -312,6 +312,17 @@ TEST_F(ROOT_LaunchTest, LivingVmIsNeitherRelaunchedNorRemoved) {
   EXPECT_EQ(Adopt(spec.run_dir).error().code(), Code::kNotFound);
 }
 
+TEST_F(ROOT_LaunchTest, WaiterLearnsTheStatusAfterTheRemoval) {
+  const auto vm = StartDoing({"polite", "9"});
+  ASSERT_TRUE(vm);
+  AwaitConsole(*vm, "ready");
+  const auto late = Adopt(vm->run_dir());
+  ASSERT_TRUE(late);
+  ASSERT_TRUE(vm->Stop(seconds(10)));
+  ASSERT_TRUE(Remove(vm->run_dir()));
+  EXPECT_EQ((*late)->Wait(Deadline::After({})).value(), (ExitStatus{false, 9, "term"}));
+}
+
 TEST_F(ROOT_LaunchTest, ForeignDirectoryIsLeftAlone) {
   const auto spec = Spec({"spin"});
   ASSERT_EQ(::mkdir(spec.run_dir.c_str(), 0755), 0);

@@ -16,6 +16,7 @@ struct Launch {
   int socket = -1;
   int run_dir = -1;
   int console = -1;
+  int exit_file = -1;
   int listener = -1;
   int netns = -1;
   int cgroups[kMaxFds] = {};

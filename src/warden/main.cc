@@ -133,16 +133,7 @@ void Supervisor::KeepStatus() {
   Line json;
   json.Add("{\"signalled\":").Add(signalled_ ? "true" : "false").Add(",\"code\":").Add(code_);
   json.Add(",\"stopped_by\":\"").Add(rung).Add("\"}\n");
-  // Written under another name first: a reader sees the whole status or none.
-  const long fd = Call(__NR_openat, launch.run_dir, kExitFileTemporary,
-                       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd >= 0) {
-    const long written = Call(__NR_write, static_cast<int>(fd), json.data(), json.size());
-    Close(static_cast<int>(fd));
-    if (written == static_cast<long>(json.size())) {
-      Call(__NR_renameat2, launch.run_dir, kExitFileTemporary, launch.run_dir, kExitFile, 0);
-    }
-  }
+  Call(__NR_pwrite64, launch.exit_file, json.data(), json.size(), 0);
   Line line;
   line.Add("exit ").Add(signalled_ ? 1 : 0).Add(" ").Add(code_).Add(" ").Add(rung).Add("\n");
   control_.Announce(line);

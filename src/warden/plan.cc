@@ -35,9 +35,10 @@ size_t TakeFds(msghdr* message, int* fds, size_t max) {
 
 bool AssignFds(Launch* launch, const int* fds, size_t count) {
   const Plan& plan = *launch->plan;
-  if (count != 3u + plan.has_netns + plan.cgroup_count + plan.bind_count) return false;
+  if (count != 4u + plan.has_netns + plan.cgroup_count + plan.bind_count) return false;
   launch->run_dir = *fds++;
   launch->console = *fds++;
+  launch->exit_file = *fds++;
   launch->listener = *fds++;
   if (plan.has_netns != 0) launch->netns = *fds++;
   for (uint32_t i = 0; i < plan.cgroup_count; ++i) launch->cgroups[i] = *fds++;

@@ -59,8 +59,8 @@ struct Device {
 // the VMM's path inside the jail, arg_count arguments, and bind_count bind targets, each of which
 // begins with 'd' (directory) or 'f' (file).
 //
-// The message carries these descriptors, in this order: run directory, console log, listening
-// control socket, network namespace (if has_netns), cgroup_count files to write "0" to, bind_count
+// The message carries these descriptors, in this order: run directory, console log, exit status
+// file, listening control socket, network namespace (if has_netns), cgroup_count files to write "0" to, bind_count
 // detached mounts.
 struct Plan {
   std::uint32_t magic = 0x31445754;
@@ -95,7 +95,10 @@ struct Report {
 inline constexpr char kConsoleFile[] = "console.log";
 inline constexpr char kOldConsoleFile[] = "console.log.1";
 inline constexpr char kExitFile[] = "exit.json";
-inline constexpr char kExitFileTemporary[] = "exit.json.tmp";
+// The launcher makes it, of this many blanks, so that its blocks are there even if the disk is full
+// when the status is due. The warden overwrites it in place, in one write, before it ends: whoever
+// holds it open still reads the status when the directory has been removed.
+inline constexpr std::size_t kExitFileBytes = 128;
 inline constexpr char kControlSocket[] = "warden.sock";
 
 // The control socket speaks lines, from clients with uid 0 only:
