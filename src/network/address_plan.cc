@@ -91,6 +91,16 @@ sys::Ipv4Prefix AddressPlan::UplinkAddress(std::uint32_t index) const {
   return {sys::Ipv4{cidr_.network().value + 4 * (index - 1) + 2}, 30};
 }
 
+sys::Mac AddressPlan::HostMac(std::uint32_t index) {
+  return {
+      0x02, 0xfc, 0x01, 0, static_cast<std::uint8_t>(index >> 8), static_cast<std::uint8_t>(index)};
+}
+sys::Mac AddressPlan::UplinkMac(std::uint32_t index) {
+  sys::Mac mac = HostMac(index);
+  mac[2] = 0x02;
+  return mac;
+}
+
 std::uint32_t AddressPlan::IndexOfNetNs(const std::string& name) const {
   return IndexBehind(prefix_ + "-", name);
 }

@@ -33,6 +33,9 @@ class AddressPlan {
   std::string HostTable() const;                     // "tb_net"
   sys::Ipv4Prefix HostAddress(std::uint32_t index) const;
   sys::Ipv4Prefix UplinkAddress(std::uint32_t index) const;
+  // Of the two ends of the veth pair: known beforehand, so that neither end ever asks by ARP.
+  static sys::Mac HostMac(std::uint32_t index);
+  static sys::Mac UplinkMac(std::uint32_t index);
 
   // The index that a name of ours stands for; 0 for a name that is not ours (or out of any range).
   std::uint32_t IndexOfNetNs(const std::string& name) const;

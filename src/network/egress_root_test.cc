@@ -4,16 +4,22 @@
 // What a guest can reach and what it cannot, tried with real packets through real slots. Every
 // target that must be out of reach has a server that would answer, and the played host reaches it:
 // only the rules can be why the guest does not.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <memory>
-#include <optional>
+#include <thread>
 
 #include "network/nftables.h"
 #include "network/pool_fixture.h"
 #include "network/rules.h"
 #include "network/test_net.h"
+#include "sys/file.h"
 #include "sys/netns.h"
 
 namespace tinderbox::network {
@@ -61,6 +67,13 @@ class EgressRootTest : public PoolTest {
       return {};
     });
     ASSERT_TRUE(done);
+  }
+
+  void InGuestSet(const std::string& option) {
+    const auto done = sys::RunInNetNs(guest_->netns(), [&]() -> base::Result<> {
+      return sys::WriteExisting("/proc/sys/net/" + option, "1");
+    });
+    ASSERT_TRUE(done) << done.error().ToString();
   }
 
   int FromGuest(Protocol protocol, const std::string& address, std::uint16_t port,
@@ -137,7 +150,7 @@ TEST_F(EgressRootTest, TheHostIsOutOfReachAtEveryAddress) {
 TEST_F(EgressRootTest, LoopbackOfTheHostIsOutOfReachByTrickery) {
   MakeGuest();
   // The guest is root in its own kernel: it can send 127/8 out of its interface.
-  InGuest({"sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"});
+  InGuestSet("ipv4/conf/all/route_localnet");
   InGuest({"ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local"});
   InGuest({"ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local"});
   InGuest({"ip", "route", "add", "127.0.0.0/8", "via", kGatewayAddress});
@@ -176,12 +189,17 @@ TEST_F(EgressRootTest, ASpoofedSourceGetsNowhere) {
 TEST_F(EgressRootTest, Ipv6IsDropped) {
   MakeGuest();
   EXPECT_EQ(Exchange(host_netns_, Protocol::kTcp, "2001:db8::1", 8080, kLong), 0);
-  Tool({"sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"});
+  ASSERT_TRUE(sys::WriteExisting("/proc/sys/net/ipv6/conf/all/forwarding", "1"));
   InGuest({"ip", "address", "add", "2001:db8:9::21/64", "dev", "ens0", "nodad"});
   // No neighbour discovery is needed: the packets do enter the slot's namespace.
   InGuest(
       {"ip", "neighbour", "add", "2001:db8:9::1", "lladdr", "02:fc:00:00:00:06", "dev", "ens0"});
   InGuest({"ip", "route", "add", "default", "via", "2001:db8:9::1"});
+  EchoServer host6(host_netns_, {kHostPort}, AF_INET6);
+  EXPECT_EQ(Exchange(internet_->netns(), Protocol::kTcp, "2001:db8::2", kHostPort, kLong), 0);
+  const auto netns = sys::OpenNetNs(slot_.netns_name);
+  ASSERT_TRUE(netns);
+  EchoServer inner6(*netns, {kHostPort}, AF_INET6);
   const int served = internet_->server6().served();
   for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
     EXPECT_NE(FromGuest(protocol, "2001:db8::1", 8080), 0);
@@ -190,9 +208,10 @@ TEST_F(EgressRootTest, Ipv6IsDropped) {
   }
   // Even with IPv6 switched on in the namespace the rules hold.
   InSlot(slot_, []() -> base::Result<> {
-    for (const char* option :
-         {"all.disable_ipv6=0", "tap0.disable_ipv6=0", "eth0.disable_ipv6=0", "all.forwarding=1"}) {
-      Tool({"sysctl", "-qw", std::string("net.ipv6.conf.") + option});
+    for (const char* link : {"all", "tap0", "eth0"}) {
+      const std::string directory = std::string("/proc/sys/net/ipv6/conf/") + link;
+      TRY(sys::WriteExisting(directory + "/disable_ipv6", "0"));
+      TRY(sys::WriteExisting(directory + "/forwarding", "1"));
     }
     Tool({"ip", "-6", "address", "add", "2001:db8:9::1/64", "dev", "tap0", "nodad"});
     return {};
@@ -200,6 +219,8 @@ TEST_F(EgressRootTest, Ipv6IsDropped) {
   EXPECT_NE(FromGuest(Protocol::kUdp, "2001:db8:9::1", kHostPort), 0);
   EXPECT_NE(FromGuest(Protocol::kTcp, "2001:db8::1", 8080), 0);
   EXPECT_EQ(internet_->server6().served(), served);
+  EXPECT_EQ(host6.served(), 1);
+  EXPECT_EQ(inner6.served(), 0);
 }
 
 TEST_F(EgressRootTest, NobodyComesInUnasked) {
@@ -242,6 +263,71 @@ TEST_F(EgressRootTest, ThePolicyChangesWhileTheGuestRuns) {
   ASSERT_TRUE(pool_->SetPolicy(slot_.index, {.allow_internet = true}));
   ExpectReachable("192.0.2.1", 80);
   EXPECT_FALSE(pool_->SetPolicy(9, {}));
+}
+
+TEST_F(EgressRootTest, OneGuestCannotFillTheHostsConnectionTable) {
+  MakeGuest();
+  const auto send_from_many_ports = [&]() -> base::Result<> {
+    sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = {}, .sin_zero = {}};
+    inet_pton(AF_INET, "198.51.100.1", &to.sin_addr);
+    for (int i = 0; i < kMostConnections + 500; ++i) {
+      const sys::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      sockaddr_in from{.sin_family = AF_INET,
+                       .sin_port = htons(static_cast<std::uint16_t>(10000 + i)),
+                       .sin_addr = {},
+                       .sin_zero = {}};
+      if (bind(fd.get(), reinterpret_cast<sockaddr*>(&from), sizeof(from)) != 0) {
+        return base::FailErrno(errno, "bind a source port");
+      }
+      sendto(fd.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to));
+      if (i % 64 == 0) std::this_thread::sleep_for(milliseconds(1));  // the pump has small queues
+    }
+    return {};
+  };
+  ASSERT_TRUE(sys::RunInNetNs(guest_->netns(), send_from_many_ports));
+  EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 53), 0);
+  EXPECT_LE(internet_->server().served(), kMostConnections);
+  EXPECT_GT(internet_->server().served(), kMostConnections / 2);
+  // The neighbours notice nothing.
+  guest_.reset();
+  MakeGuest();
+  ExpectReachable("192.0.2.1", 53);
+}
+
+TEST_F(EgressRootTest, SegmentsFitTheWayOut) {
+  Tool({"ip", "link", "set", "wan0", "mtu", "1400"});
+  MakeGuest();
+  ExpectReachable("192.0.2.1", 80);
+  // 40 bytes of headers, and 12 of TCP timestamps, which the kernel takes off as well.
+  EXPECT_LE(internet_->server().last_segment_size(), 1360);
+  EXPECT_GT(internet_->server().last_segment_size(), 1300);
+}
+
+// The guest of a restored snapshot believes in connections that this namespace never saw: it is
+// told at once that they are dead.
+TEST_F(EgressRootTest, AConnectionFromBeforeARestoreIsReset) {
+  MakeGuest();
+  sys::UniqueFd fd;
+  const auto connect_out = [&]() -> base::Result<> {
+    sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(80), .sin_addr = {}, .sin_zero = {}};
+    inet_pton(AF_INET, "192.0.2.1", &to.sin_addr);
+    fd = sys::UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) {
+      return base::FailErrno(errno, "connect");
+    }
+    return {};
+  };
+  auto guest_netns = sys::UniqueFd(dup(guest_->netns().get()));
+  ASSERT_TRUE(sys::RunInNetNs(guest_netns, connect_out));
+  const Slot fresh = Acquire();
+  guest_.reset();
+  Guest restored(fresh, std::move(guest_netns));
+  const timeval patience{.tv_sec = 5, .tv_usec = 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  ASSERT_EQ(send(fd.get(), "ping", 4, MSG_NOSIGNAL), 4);
+  char byte = 0;
+  EXPECT_EQ(recv(fd.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
 }
 
 // The host's own rules are the second line: with the namespace's rules gone altogether, and a way

@@ -27,9 +27,11 @@ std::string ForwardOut(const AddressPlan& plan) {
       "    iifname \"{0}\" oifname \"{2}\" ct state established,related accept\n"
       "    iifname \"{0}\" oifname \"{2}\" ct state new tcp flags & (fin | syn | rst | ack) != syn "
       "reject with tcp reset\n"
+      "    iifname \"{0}\" oifname \"{2}\" ct state new ct count over {3} "
+      "reject with icmp type admin-prohibited\n"
       "    iifname \"{0}\" oifname \"{2}\" ct state new accept\n"
       "    iifname \"{2}\" oifname \"{0}\" ct state established,related accept\n",
-      kTapName, plan.cidr().ToString(), kUplinkName);
+      kTapName, plan.cidr().ToString(), kUplinkName, kMostConnections);
 }
 
 }  // namespace
@@ -104,6 +106,8 @@ std::string HostRules(const AddressPlan& plan) {
       "    iifname \"{veths}\" oifname \"{veths}\" drop\n"
       "    iifname \"{veths}\" ip daddr @denied drop\n"
       "    iifname \"{veths}\" ip daddr {cidr} drop\n"
+      // The way out may carry smaller packets than the guest's link, and the word of it gets lost.
+      "    iifname \"{veths}\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu\n"
       "    iifname \"{veths}\" ct state new,established,related accept\n"
       "    iifname \"{veths}\" drop\n"
       "    oifname \"{veths}\" ct state established,related accept\n"

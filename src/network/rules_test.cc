@@ -55,6 +55,7 @@ TEST(SlotRules, LetTheInternetThrough) {
     iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
     iifname "tap0" oifname "eth0" ct state established,related accept
     iifname "tap0" oifname "eth0" ct state new tcp flags & (fin | syn | rst | ack) != syn reject with tcp reset
+    iifname "tap0" oifname "eth0" ct state new ct count over 4096 reject with icmp type admin-prohibited
     iifname "tap0" oifname "eth0" ct state new accept
     iifname "eth0" oifname "tap0" ct state established,related accept
 )" + kSlotTail;
@@ -84,6 +85,7 @@ TEST(HostRules, NameTheirOwnVethPairsAlone) {
     iifname "tbv*" oifname "tbv*" drop
     iifname "tbv*" ip daddr @denied drop
     iifname "tbv*" ip daddr 10.211.0.0/16 drop
+    iifname "tbv*" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
     iifname "tbv*" ct state new,established,related accept
     iifname "tbv*" drop
     oifname "tbv*" ct state established,related accept

@@ -109,12 +109,19 @@ Result<> SetUpInside(const InnerSpec& spec) {
   sys::RouteSocket route = TRY(sys::RouteSocket::Open());
   TRY(route.SetUp("lo"));
   TRY(MakeTap(route, spec.uid));
-  TRY(route.AddVeth(
-      {.name = kUplinkName, .peer_name = spec.plan.VethName(spec.index), .peer_netns = spec.host}));
+  TRY(route.AddVeth({.name = kUplinkName,
+                     .mac = AddressPlan::UplinkMac(spec.index),
+                     .peer_name = spec.plan.VethName(spec.index),
+                     .peer_mac = AddressPlan::HostMac(spec.index),
+                     .peer_netns = spec.host}));
   spec.undo.OweVeth();
   TRY(route.AddAddress(kUplinkName, spec.plan.UplinkAddress(spec.index)));
   TRY(route.SetUp(kUplinkName));
-  return route.AddRoute({sys::Ipv4{0}, 0}, spec.plan.HostAddress(spec.index).address, kUplinkName);
+  // Permanent at both ends: the kernel's neighbour table is one for all namespaces, holds 1024
+  // entries by default, and those that never expire do not count.
+  const sys::Ipv4 gateway = spec.plan.HostAddress(spec.index).address;
+  TRY(route.AddPermanentNeighbour(kUplinkName, gateway, AddressPlan::HostMac(spec.index)));
+  return route.AddRoute({sys::Ipv4{0}, 0}, gateway, kUplinkName);
 }
 
 Result<> SetUpHostEnd(const AddressPlan& plan, std::uint32_t index) {
@@ -125,7 +132,9 @@ Result<> SetUpHostEnd(const AddressPlan& plan, std::uint32_t index) {
   TRY(SetNet(fmt::format("ipv4/conf/{}/send_redirects", veth), "0"));
   sys::RouteSocket route = TRY(sys::RouteSocket::Open());
   TRY(route.AddAddress(veth, plan.HostAddress(index)));
-  return route.SetUp(veth);
+  TRY(route.SetUp(veth));
+  return route.AddPermanentNeighbour(veth, plan.UplinkAddress(index).address,
+                                     AddressPlan::UplinkMac(index));
 }
 
 Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {

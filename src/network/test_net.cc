@@ -9,6 +9,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <spawn.h>
@@ -164,6 +165,7 @@ EchoServer::EchoServer(sys::FdRef netns, std::vector<std::uint16_t> ports, int f
       sys::UniqueFd fd = SocketIn(netns, family, type);
       const int on = 1;
       setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+      if (family == AF_INET6) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
       if (family == AF_INET) setsockopt(fd.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
       const Endpoint any = MakeEndpoint(family == AF_INET ? "0.0.0.0" : "::", port);
       if (bind(fd.get(), any.get(), any.size) != 0) std::abort();
@@ -203,6 +205,11 @@ void EchoServer::ServeTcp(int listener) {
   if (!fd) return;
   ++served_;
   if (peer.sin_family == AF_INET) last_peer_ = ntohl(peer.sin_addr.s_addr);
+  int segment = 0;
+  socklen_t segment_size = sizeof(segment);
+  if (getsockopt(fd.get(), IPPROTO_TCP, TCP_MAXSEG, &segment, &segment_size) == 0) {
+    last_segment_size_ = segment;
+  }
   const timeval patience{.tv_sec = 1, .tv_usec = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   char buffer[256] = "echo:";
@@ -243,7 +250,11 @@ void EchoServer::ServeUdp(int socket) {
 
 Internet::Internet() : netns_(Must(sys::NewNetNs())) {
   Must(Must(sys::RouteSocket::Open())
-           .AddVeth({.name = "wan0", .peer_name = "inet0", .peer_netns = netns_}));
+           .AddVeth({.name = "wan0",
+                     .mac = {2, 0, 0, 0, 0, 1},
+                     .peer_name = "inet0",
+                     .peer_mac = {2, 0, 0, 0, 0, 2},
+                     .peer_netns = netns_}));
   Tool({"ip", "address", "add", "192.0.2.2/24", "dev", "wan0"});
   Tool({"ip", "address", "add", "2001:db8::2/64", "dev", "wan0", "nodad"});
   Tool({"ip", "link", "set", "wan0", "up"});

@@ -53,6 +53,8 @@ class EchoServer {
   // The peer of the last connection or datagram: "192.0.2.2".
   std::string last_peer() const;
   int served() const { return served_; }
+  // The largest TCP segment that the last connection's two ends agreed on, in bytes.
+  int last_segment_size() const { return last_segment_size_; }
 
  private:
   void Serve();
@@ -63,6 +65,7 @@ class EchoServer {
   std::vector<bool> is_tcp_;
   sys::UniqueFd stop_;
   std::atomic<int> served_ = 0;
+  std::atomic<int> last_segment_size_ = 0;
   std::atomic<std::uint32_t> last_peer_ = 0;
   std::thread thread_;
 };

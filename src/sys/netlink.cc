@@ -110,9 +110,13 @@ base::Result<int> RouteSocket::Index(const std::string& link) {
 
 base::Result<> RouteSocket::AddVeth(const VethSpec& spec) {
   const Owned<rtnl_link, rtnl_link_veth_release> link(rtnl_link_veth_alloc());
-  if (!link) return OutOfMemory("link");
+  const Address mac = MakeAddress(spec.mac);
+  const Address peer_mac = MakeAddress(spec.peer_mac);
+  if (!link || !mac || !peer_mac) return OutOfMemory("link");
   rtnl_link_set_name(link.get(), spec.name.c_str());
+  rtnl_link_set_addr(link.get(), mac.get());
   const Link peer(rtnl_link_veth_get_peer(link.get()));
+  rtnl_link_set_addr(peer.get(), peer_mac.get());
   rtnl_link_set_name(peer.get(), spec.peer_name.c_str());
   rtnl_link_set_ns_fd(peer.get(), spec.peer_netns.get());
   return impl_->Check(rtnl_link_add(impl_->socket.get(), link.get(), NLM_F_CREATE | NLM_F_EXCL),

@@ -32,7 +32,9 @@ struct RouteInfo {
 // A veth pair: one end in the namespace of the socket, its peer in another.
 struct VethSpec {
   std::string name;
+  Mac mac;
   std::string peer_name;
+  Mac peer_mac;
   FdRef peer_netns;
 };
 
