@@ -22,16 +22,16 @@ namespace tinderbox::vmm {
 // One VM as the layers above describe it. A value: no pointers, no open descriptors.
 struct VmSpec {
   std::string id;
-  std::string kernel;   // host path: uncompressed ELF vmlinux
-  std::string initrd;   // host path, or empty
-  std::string rootfs;   // host path of a raw disk image, or empty
+  std::string kernel;  // host path: uncompressed ELF vmlinux
+  std::string initrd;  // host path, or empty
+  std::string rootfs;  // host path of a raw disk image, or empty
   bool rootfs_read_only = false;
-  std::string cmdline;  // what the caller wants; the driver adds what its machine needs (console, clock)
+  std::string cmdline;  // the caller's part; the driver adds what its machine needs (console, …)
   std::uint32_t memory_mib = 256;
   std::uint32_t cpus = 1;
-  std::string netns;    // path, or empty: none
-  std::string tap;      // name of a TAP device inside netns, or empty: no network device
-  std::string mac;      // of the guest's network device
+  std::string netns;  // path, or empty: none
+  std::string tap;    // name of a TAP device inside netns, or empty: no network device
+  std::string mac;    // of the guest's network device
   uid_t uid = 0;
   gid_t gid = 0;
   std::string run_dir;  // as in LaunchSpec
@@ -49,7 +49,7 @@ struct Capabilities {
   std::string version;  // as the binary reports it
   std::string binary;   // host path
   Accelerator accelerator = Accelerator::kTcg;
-  bool runs_linux = false;      // an unmodified Linux guest boots with this accelerator here
+  bool runs_linux = false;  // an unmodified Linux guest boots with this accelerator here
   bool disk_hotplug = false;
   bool diff_snapshots = false;
   bool needs_pvh_note = false;  // refuses an ELF kernel without the Xen PHYS32 entry note

@@ -1,5 +1,8 @@
 # The drivers' part of this component: CMakeLists.txt includes it.
 set(driver_sources
-  probe.cc probe_run.cc internal/probe_guest.cc)
+  probe.cc probe_run.cc internal/probe_guest.cc
+  host_facts.cc check_spec.cc version.cc starting_vm.cc drivers.cc choose.cc
+  firecracker/api.cc firecracker/plan.cc firecracker/driver.cc
+  qemu/qmp.cc qemu/plan.cc qemu/driver.cc)
 set(driver_tests
   probe_test.cc)

@@ -1,0 +1,114 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/firecracker/driver.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "vmm/check_spec.h"
+#include "vmm/firecracker/api.h"
+#include "vmm/starting_vm.h"
+
+namespace tinderbox::vmm::firecracker {
+
+using base::Code;
+using base::Result;
+
+namespace {
+
+bool HasEnded(LaunchedVm& vm) { return vm.Wait(base::Deadline::After({})).has_value(); }
+
+// A connection per call: Firecracker has ten, a VM may have handles in several processes, and a
+// connect costs microseconds.
+class FirecrackerVm : public Vm {
+ public:
+  explicit FirecrackerVm(std::unique_ptr<LaunchedVm> process) : process_(std::move(process)) {}
+
+  LaunchedVm& process() override { return *process_; }
+
+  Result<VmState> State(base::Deadline deadline) override {
+    if (HasEnded(*process_)) return VmState::kEnded;
+    auto state = AskState(deadline);
+    // It may have ended between the look and the question.
+    if (!state && HasEnded(*process_)) return VmState::kEnded;
+    return state;
+  }
+
+  Result<> Pause(base::Deadline deadline) override { return SetState("Paused", deadline); }
+  Result<> Resume(base::Deadline deadline) override { return SetState("Resumed", deadline); }
+
+ private:
+  Result<VmState> AskState(base::Deadline deadline) {
+    Api api(TRY(process_->ConnectApi(deadline)));
+    return api.State(deadline);
+  }
+  Result<> SetState(std::string_view state, base::Deadline deadline) {
+    Api api(TRY(process_->ConnectApi(deadline)));
+    TRY(api.Call(
+        {.method = "PATCH", .path = "/vm", .body = fmt::format(R"({{"state":"{}"}})", state)},
+        deadline));
+    return {};
+  }
+
+  const std::unique_ptr<LaunchedVm> process_;
+};
+
+class FirecrackerDriver : public Driver {
+ public:
+  FirecrackerDriver(Capabilities capabilities, Programs programs, HostFacts host)
+      : capabilities_(std::move(capabilities)),
+        programs_(std::move(programs)),
+        host_(std::move(host)) {}
+
+  const Capabilities& capabilities() const override { return capabilities_; }
+
+  Result<LaunchPlan> Plan(const VmSpec& spec) const override {
+    return MakePlan(spec, programs_, host_);
+  }
+
+  Result<std::unique_ptr<Vm>> Launch(const VmSpec& spec, base::Deadline deadline) override {
+    const auto context = [&] { return fmt::format("start VM '{}'", spec.id); };
+    const LaunchPlan plan = TRY_CTX(Plan(spec), context());
+    TRY_CTX(CheckFiles(spec), context());
+    StartingVm starting(TRY_CTX(vmm::Launch(plan.launch, deadline), context()).vm);
+    if (auto configured = Configure(starting, plan.requests, deadline); !configured)
+      return std::unexpected(
+          starting.Explain(std::move(configured).error()).WithContext(context()));
+    return std::make_unique<FirecrackerVm>(starting.Release());
+  }
+
+  Result<std::unique_ptr<Vm>> Adopt(const std::string& run_dir) override {
+    return std::make_unique<FirecrackerVm>(TRY(vmm::Adopt(run_dir)));
+  }
+
+ private:
+  // Sends all requests over one connection. The last one starts the guest; a refusal of it leaves
+  // the process alive in its pre-boot state, which the caller's StartingVm ends.
+  static Result<> Configure(StartingVm& starting, const std::vector<PlannedRequest>& requests,
+                            base::Deadline deadline) {
+    Api api(TRY(starting.vm().ConnectApi(deadline)));
+    for (const PlannedRequest& request : requests) {
+      const bool starts_guest = &request == &requests.back();
+      auto answer = api.Call(request, deadline);
+      if (answer) continue;
+      if (starts_guest && answer.error().code() == Code::kUnavailable && starting.EndedWell())
+        return {};
+      return std::unexpected(std::move(answer).error());
+    }
+    return {};
+  }
+
+  const Capabilities capabilities_;
+  const Programs programs_;
+  const HostFacts host_;
+};
+
+}  // namespace
+
+std::unique_ptr<Driver> MakeDriver(Capabilities capabilities, Programs programs, HostFacts host) {
+  return std::make_unique<FirecrackerDriver>(std::move(capabilities), std::move(programs),
+                                             std::move(host));
+}
+
+}  // namespace tinderbox::vmm::firecracker

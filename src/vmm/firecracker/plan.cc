@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/firecracker/plan.h"
+
+#include <boost/json.hpp>
+
+#include "vmm/check_spec.h"
+
+namespace tinderbox::vmm::firecracker {
+namespace {
+
+namespace json = boost::json;
+
+// Firecracker takes 2,048 bytes of command line, of which it appends some itself for each device.
+constexpr MachineLimits kLimits = {.min_memory_mib = 1, .max_cpus = 32, .max_cmdline = 1536};
+
+// Always given, since without boot_args Firecracker passes its own, "nomodule" among them, and no
+// distribution's kernel boots with that. The caller's part comes last, where the kernel lets it
+// win.
+//   reboot=k      a guest that reboots resets by the i8042, which ends the process with status 0
+//   panic=-1      and one that panics reboots at once
+//   i8042.…       there is no mouse and no multiplexer to look for
+std::string BootArgs(const VmSpec& spec) {
+  std::string args =
+      "console=ttyS0 quiet reboot=k panic=-1 i8042.noaux i8042.nomux i8042.dumbkbd "
+      "random.trust_cpu=on";
+  if (!spec.cmdline.empty()) args += " " + spec.cmdline;
+  return args;
+}
+
+PlannedRequest Put(std::string path, const json::object& body) {
+  return {.method = "PUT", .path = std::move(path), .body = json::serialize(body)};
+}
+
+// In the order of Firecracker's own documentation; the files are opened at each PUT.
+std::vector<PlannedRequest> Requests(const VmSpec& spec) {
+  std::vector<PlannedRequest> requests;
+  requests.push_back(Put("/machine-config", {{"vcpu_count", spec.cpus},
+                                             {"mem_size_mib", spec.memory_mib},
+                                             {"smt", false},
+                                             {"track_dirty_pages", false}}));
+  json::object boot = {{"kernel_image_path", kJailKernel}, {"boot_args", BootArgs(spec)}};
+  if (!spec.initrd.empty()) boot["initrd_path"] = kJailInitrd;
+  requests.push_back(Put("/boot-source", boot));
+  if (!spec.rootfs.empty()) {
+    // A root device adds root=/dev/vda to the command line. With an initrd, the initrd decides.
+    // Unsafe caching: a guest's flush does not reach the host's disk, since a sandbox does not
+    // outlive a crash of its host; what must last is synced when it is saved.
+    requests.push_back(Put("/drives/rootfs", {{"drive_id", "rootfs"},
+                                              {"path_on_host", kJailRootfs},
+                                              {"is_root_device", spec.initrd.empty()},
+                                              {"is_read_only", spec.rootfs_read_only},
+                                              {"cache_type", "Unsafe"},
+                                              {"io_engine", "Sync"}}));
+  }
+  if (!spec.tap.empty()) {
+    json::object nic = {{"iface_id", "eth0"}, {"host_dev_name", spec.tap}};
+    if (!spec.mac.empty()) nic["guest_mac"] = spec.mac;
+    requests.push_back(Put("/network-interfaces/eth0", nic));
+  }
+  requests.push_back(Put("/entropy", {}));
+  requests.push_back(Put("/actions", {{"action_type", "InstanceStart"}}));
+  return requests;
+}
+
+std::vector<JailBind> Binds(const VmSpec& spec) {
+  std::vector<JailBind> binds = {{.source = spec.kernel, .target = kJailKernel, .read_only = true}};
+  if (!spec.initrd.empty())
+    binds.push_back({.source = spec.initrd, .target = kJailInitrd, .read_only = true});
+  if (!spec.rootfs.empty())
+    binds.push_back(
+        {.source = spec.rootfs, .target = kJailRootfs, .read_only = spec.rootfs_read_only});
+  return binds;
+}
+
+}  // namespace
+
+base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
+                                  const HostFacts& host) {
+  TRY(CheckSpec(spec, host, kLimits));
+  LaunchSpec launch;
+  launch.id = spec.id;
+  launch.run_dir = spec.run_dir;
+  launch.warden = programs.warden;
+  launch.vmm = programs.firecracker;
+  // The guest's console is the process's standard output; the VMM's own log would be mixed into it,
+  // so only errors are. Its seccomp filters are on by default, and stay so.
+  launch.argv = {"firecracker", "--api-sock", kJailApiSocket, "--id", spec.id, "--level", "Error"};
+  launch.binds = Binds(spec);
+  launch.netns = spec.netns;
+  launch.uid = spec.uid;
+  launch.gid = spec.gid;
+  launch.kvm = true;
+  launch.tun = !spec.tap.empty();
+  launch.cgroup = spec.cgroup;
+  launch.limits = spec.limits;
+  launch.stop_grace = spec.stop_grace;
+  return LaunchPlan{.launch = std::move(launch), .requests = Requests(spec)};
+}
+
+}  // namespace tinderbox::vmm::firecracker

@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/qemu/driver.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "vmm/check_spec.h"
+#include "vmm/qemu/qmp.h"
+#include "vmm/starting_vm.h"
+
+namespace tinderbox::vmm::qemu {
+
+using base::Code;
+using base::Error;
+using base::Result;
+
+namespace {
+
+bool HasEnded(LaunchedVm& vm) { return vm.Wait(base::Deadline::After({})).has_value(); }
+
+// A connection per call: QEMU serves one monitor connection at a time and lets the next ones wait,
+// and a VM may have handles in several processes.
+class QemuVm : public Vm {
+ public:
+  explicit QemuVm(std::unique_ptr<LaunchedVm> process) : process_(std::move(process)) {}
+
+  LaunchedVm& process() override { return *process_; }
+
+  Result<VmState> State(base::Deadline deadline) override {
+    if (HasEnded(*process_)) return VmState::kEnded;
+    auto state = AskState(deadline);
+    // It may have ended between the look and the question.
+    if (!state && HasEnded(*process_)) return VmState::kEnded;
+    return state;
+  }
+
+  Result<> Pause(base::Deadline deadline) override { return Run("stop", deadline); }
+  Result<> Resume(base::Deadline deadline) override { return Run("cont", deadline); }
+
+ private:
+  Result<VmState> AskState(base::Deadline deadline) {
+    auto connection = TRY(process_->ConnectApi(deadline));
+    Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    return qmp.State(deadline);
+  }
+  Result<> Run(std::string_view command, base::Deadline deadline) {
+    auto connection = TRY(process_->ConnectApi(deadline));
+    Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    return qmp.Run(command, deadline);
+  }
+
+  const std::unique_ptr<LaunchedVm> process_;
+};
+
+// What QEMU printed before it gave up, matched to what the user can do about it.
+Error WithRemedyFor(Error error) {
+  const std::string& message = error.message();
+  const auto says = [&message](std::string_view words) {
+    return message.find(words) != std::string::npos;
+  };
+  if (says("PVH ELF Note") || says("could not load kernel") || says("invalid kernel"))
+    return Error(Code::kInvalidArgument, message, error.where())
+        .WithRemedy("Give an uncompressed x86-64 kernel (vmlinux) built with CONFIG_PVH.");
+  if (says("Cannot allocate memory") || says("cannot set up guest memory"))
+    return Error(Code::kResourceExhausted, message, error.where())
+        .WithRemedy("Give the VM less memory.");
+  return error;
+}
+
+class QemuDriver : public Driver {
+ public:
+  QemuDriver(Capabilities capabilities, Programs programs, HostFacts host)
+      : capabilities_(std::move(capabilities)),
+        programs_(std::move(programs)),
+        host_(std::move(host)) {}
+
+  const Capabilities& capabilities() const override { return capabilities_; }
+
+  Result<LaunchPlan> Plan(const VmSpec& spec) const override {
+    return MakePlan(spec, programs_, host_, capabilities_.accelerator);
+  }
+
+  Result<std::unique_ptr<Vm>> Launch(const VmSpec& spec, base::Deadline deadline) override {
+    const auto context = [&] { return fmt::format("start VM '{}'", spec.id); };
+    const LaunchPlan plan = TRY_CTX(Plan(spec), context());
+    TRY_CTX(CheckFiles(spec), context());
+    StartingVm starting(TRY_CTX(vmm::Launch(plan.launch, deadline), context()).vm);
+    if (auto begun = Begin(starting, deadline); !begun)
+      return std::unexpected(
+          WithRemedyFor(starting.Explain(std::move(begun).error())).WithContext(context()));
+    return std::make_unique<QemuVm>(starting.Release());
+  }
+
+  Result<std::unique_ptr<Vm>> Adopt(const std::string& run_dir) override {
+    return std::make_unique<QemuVm>(TRY(vmm::Adopt(run_dir)));
+  }
+
+ private:
+  static Result<> Begin(StartingVm& starting, base::Deadline deadline) {
+    auto connection = TRY(starting.vm().ConnectApi(deadline));
+    Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    auto begun = qmp.Run("cont", deadline);
+    if (!begun && begun.error().code() == Code::kUnavailable && starting.EndedWell()) return {};
+    return begun;
+  }
+
+  const Capabilities capabilities_;
+  const Programs programs_;
+  const HostFacts host_;
+};
+
+}  // namespace
+
+std::unique_ptr<Driver> MakeDriver(Capabilities capabilities, Programs programs, HostFacts host) {
+  return std::make_unique<QemuDriver>(std::move(capabilities), std::move(programs),
+                                      std::move(host));
+}
+
+}  // namespace tinderbox::vmm::qemu

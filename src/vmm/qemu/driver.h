@@ -1,0 +1,16 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "vmm/driver.h"
+#include "vmm/host_facts.h"
+#include "vmm/qemu/plan.h"
+
+namespace tinderbox::vmm::qemu {
+
+// The driver itself, everything about the host given: OpenQemu (drivers.h) finds that out.
+std::unique_ptr<Driver> MakeDriver(Capabilities capabilities, Programs programs, HostFacts host);
+
+}  // namespace tinderbox::vmm::qemu

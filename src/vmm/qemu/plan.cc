@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/qemu/plan.h"
+
+#include <fmt/format.h>
+
+#include "vmm/check_spec.h"
+
+namespace tinderbox::vmm::qemu {
+namespace {
+
+// A PVH guest's start alone needs some memory below 1 MiB and the firmware's; 8 MiB always work.
+constexpr MachineLimits kLimits = {.min_memory_mib = 8, .max_cpus = 32, .max_cmdline = 1536};
+
+// Code that TCG may keep translated, in MiB. Without a bound QEMU takes an eighth of the host's
+// memory; a Linux with a language runtime needs less than this.
+constexpr int kTranslationMib = 128;
+
+// The caller's part comes last, where the kernel lets it win.
+//   reboot=t     a guest that reboots triple-faults at once: with -no-reboot QEMU ends with status
+//   0 panic=-1     and one that panics reboots at once
+// Under TCG only:
+//   tsc_early_khz, tsc=reliable   the guest's time stamp counter is the host's. Left to measure its
+//                rate on a busy host, the kernel finds it unstable at random, and then hangs
+//   mitigations=off, nokaslr      neither buys anything in an emulator without speculation, both
+//   cost
+//                boot time
+std::string KernelArgs(const VmSpec& spec, const HostFacts& host, Accelerator accelerator) {
+  std::string args = "console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on";
+  if (accelerator == Accelerator::kTcg) {
+    if (host.tsc_khz != 0) args += fmt::format(" tsc_early_khz={} tsc=reliable", host.tsc_khz);
+    args += " mitigations=off nokaslr";
+  }
+  if (spec.initrd.empty() && !spec.rootfs.empty())
+    args += spec.rootfs_read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
+  if (!spec.cmdline.empty()) args += " " + spec.cmdline;
+  return args;
+}
+
+class Arguments {
+ public:
+  void Add(std::string option, std::string value) {
+    list_.push_back(std::move(option));
+    list_.push_back(std::move(value));
+  }
+  void Add(std::string option) { list_.push_back(std::move(option)); }
+  std::vector<std::string> Take() { return std::move(list_); }
+
+ private:
+  std::vector<std::string> list_ = {"qemu-system-x86_64"};
+};
+
+void AddMachine(Arguments& args, const VmSpec& spec, Accelerator accelerator) {
+  // acpi: distributions' kernels find virtio-mmio devices by ACPI alone. No PIT and no PIC: the
+  // clock is given, and an idle guest wakes QEMU 57 times a second less.
+  args.Add("-M",
+           "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on,"
+           "auto-kernel-cmdline=off,memory-backend=memory");
+  if (accelerator == Accelerator::kKvm) {
+    args.Add("-accel", "kvm");
+    args.Add("-cpu", "host");
+  } else {
+    args.Add("-accel", fmt::format("tcg,tb-size={}", kTranslationMib));
+    args.Add("-cpu", "max");
+  }
+  args.Add("-smp", std::to_string(spec.cpus));
+  args.Add("-m", fmt::format("{}M", spec.memory_mib));
+  args.Add("-object", fmt::format("memory-backend-ram,id=memory,size={}M", spec.memory_mib));
+}
+
+void AddIsolation(Arguments& args) {
+  args.Add("-nodefaults");
+  args.Add("-no-user-config");
+  args.Add("-display", "none");
+  args.Add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+  // A guest that resets, or crashes in a triple fault, ends the process.
+  args.Add("-no-reboot");
+}
+
+void AddConsoleAndControl(Arguments& args) {
+  args.Add("-chardev", "stdio,id=console,signal=off");
+  args.Add("-serial", "chardev:console");
+  args.Add("-chardev", fmt::format("socket,id=qmp,path={},server=on,wait=off", kJailApiSocket));
+  args.Add("-mon", "chardev=qmp,mode=control");
+  // The guest stands still until QMP says "cont": the driver is never too late to hear of its end.
+  args.Add("-S");
+}
+
+void AddDevices(Arguments& args, const VmSpec& spec) {
+  if (!spec.rootfs.empty()) {
+    // cache=unsafe: a guest's flush does not reach the host's disk, since a sandbox does not
+    // outlive a crash of its host; what must last is synced when it is saved. discard: what the
+    // guest frees, the host gets back.
+    args.Add("-drive",
+             fmt::format("if=none,id=rootfs,file={},format=raw,cache=unsafe,discard=unmap,"
+                         "read-only={}",
+                         kJailRootfs, spec.rootfs_read_only ? "on" : "off"));
+    args.Add("-device", "virtio-blk-device,drive=rootfs");
+  }
+  if (!spec.tap.empty()) {
+    args.Add("-netdev",
+             fmt::format("tap,id=net0,ifname={},script=no,downscript=no,vhost=off", spec.tap));
+    args.Add("-device", spec.mac.empty()
+                            ? "virtio-net-device,netdev=net0"
+                            : fmt::format("virtio-net-device,netdev=net0,mac={}", spec.mac));
+  }
+  args.Add("-object", "rng-builtin,id=rng0");
+  args.Add("-device", "virtio-rng-device,rng=rng0");
+}
+
+std::vector<JailBind> Binds(const VmSpec& spec, const HostFacts& host) {
+  std::vector<JailBind> binds;
+  // QEMU is linked dynamically and reads its firmware from /usr/share.
+  for (const std::string& path : host.library_paths)
+    binds.push_back({.source = path, .target = path, .read_only = true});
+  binds.push_back({.source = spec.kernel, .target = kJailKernel, .read_only = true});
+  if (!spec.initrd.empty())
+    binds.push_back({.source = spec.initrd, .target = kJailInitrd, .read_only = true});
+  if (!spec.rootfs.empty())
+    binds.push_back(
+        {.source = spec.rootfs, .target = kJailRootfs, .read_only = spec.rootfs_read_only});
+  return binds;
+}
+
+}  // namespace
+
+base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
+                                  const HostFacts& host, Accelerator accelerator) {
+  TRY(CheckSpec(spec, host, kLimits));
+  Arguments args;
+  AddMachine(args, spec, accelerator);
+  AddIsolation(args);
+  AddConsoleAndControl(args);
+  args.Add("-kernel", kJailKernel);
+  if (!spec.initrd.empty()) args.Add("-initrd", kJailInitrd);
+  args.Add("-append", KernelArgs(spec, host, accelerator));
+  AddDevices(args, spec);
+
+  LaunchSpec launch;
+  launch.id = spec.id;
+  launch.run_dir = spec.run_dir;
+  launch.warden = programs.warden;
+  launch.vmm = programs.qemu;
+  launch.argv = args.Take();
+  launch.binds = Binds(spec, host);
+  launch.netns = spec.netns;
+  launch.uid = spec.uid;
+  launch.gid = spec.gid;
+  launch.kvm = accelerator == Accelerator::kKvm;
+  launch.tun = !spec.tap.empty();
+  launch.cgroup = spec.cgroup;
+  launch.limits = spec.limits;
+  launch.stop_grace = spec.stop_grace;
+  return LaunchPlan{.launch = std::move(launch), .requests = {}};
+}
+
+}  // namespace tinderbox::vmm::qemu

@@ -1,0 +1,65 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/starting_vm.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+
+namespace tinderbox::vmm {
+namespace {
+
+constexpr std::size_t kLastWords = 400;
+// A VMM that closes its socket is about to end; how it did is worth a moment.
+constexpr std::chrono::milliseconds kEndAllowed{500};
+
+std::string HowItEnded(const ExitStatus& status) {
+  return status.signalled ? fmt::format("was ended by signal {}", status.code)
+                          : fmt::format("ended with status {}", status.code);
+}
+
+}  // namespace
+
+StartingVm::~StartingVm() {
+  if (!vm_) return;
+  // The caller gets the first error; what fails here, recovery at the next start sweeps.
+  const std::string run_dir = vm_->run_dir();
+  if (auto killed = vm_->Kill(); !killed)
+    base::LogWarning("ignoring: kill a VM whose start failed",
+                     {{"sandbox", vm_->id()}, {"error", killed.error().ToString()}});
+  if (auto removed = Remove(run_dir); !removed)
+    base::LogWarning("ignoring: remove a VM whose start failed",
+                     {{"sandbox", vm_->id()}, {"error", removed.error().ToString()}});
+}
+
+base::Error StartingVm::Explain(base::Error error) {
+  const bool gone = error.code() == base::Code::kUnavailable;
+  const auto status =
+      vm_->Wait(base::Deadline::After(gone ? kEndAllowed : std::chrono::milliseconds(0)));
+  if (!status) return error;
+  // That the connection broke is but a consequence then.
+  std::string message = gone ? fmt::format("the VMM {}", HowItEnded(*status))
+                             : fmt::format("{}; the VMM {}", error.ToString(), HowItEnded(*status));
+  const std::string words = LastWords(vm_->ConsoleTail(4 * kLastWords).value_or(""), kLastWords);
+  if (!words.empty()) message += fmt::format(" and said: {}", words);
+  const auto code = gone ? base::Code::kFailedPrecondition : error.code();
+  return base::Error(code, std::move(message), error.where()).WithRemedy(error.remedy());
+}
+
+bool StartingVm::EndedWell() {
+  const auto status = vm_->Wait(base::Deadline::After(kEndAllowed));
+  return status && !status->signalled && status->code == 0;
+}
+
+std::string LastWords(std::string_view text, std::size_t max) {
+  std::string words;
+  for (const char c : text) {
+    const char shown = c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
+    if (shown == ' ' && (words.empty() || words.back() == ' ')) continue;
+    words += shown < ' ' || shown > '~' ? '?' : shown;
+  }
+  if (words.ends_with(' ')) words.pop_back();
+  return words.size() <= max ? words : "…" + words.substr(words.size() - max);
+}
+
+}  // namespace tinderbox::vmm
