@@ -1,0 +1,223 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "api/api_test_fixture.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <filesystem>
+#include <future>
+
+namespace tinderbox::api {
+
+using base::Code;
+using base::Fail;
+using base::Result;
+using sandbox::SandboxInfo;
+using sandbox::State;
+
+SandboxInfo Running(const std::string& id, std::int64_t started_at_ms) {
+  SandboxInfo info;
+  info.id = id;
+  info.state = State::kRunning;
+  info.template_id = "t1";
+  info.template_name = "base";
+  info.started_at_ms = started_at_ms;
+  info.end_at_ms = started_at_ms + 300'000;
+  info.memory_mib = 512;
+  info.cpus = 1;
+  info.disk_mib = 2048;
+  info.access_token = "token-of-" + id;
+  info.vmm = "fake";
+  return info;
+}
+
+void FakeManager::Put(SandboxInfo info) {
+  const std::lock_guard lock(mutex);
+  sandboxes[info.id] = std::move(info);
+}
+
+Result<SandboxInfo> FakeManager::Create(const sandbox::CreateRequest& request) {
+  if (in_create) in_create();
+  const std::lock_guard lock(mutex);
+  creates.push_back(request);
+  if (fail_create) return std::unexpected(*fail_create);
+  if (request.template_id != "base") {
+    return Fail(Code::kNotFound, "template '" + request.template_id + "' not found");
+  }
+  SandboxInfo info = Running("inew" + std::to_string(creates.size()));
+  info.metadata = request.metadata;
+  info.options_json = request.options_json;
+  sandboxes[info.id] = info;
+  return info;
+}
+
+Result<SandboxInfo> FakeManager::Get(std::string_view id) {
+  const std::lock_guard lock(mutex);
+  const auto found = sandboxes.find(id);
+  if (found == sandboxes.end()) {
+    return Fail(Code::kNotFound, "sandbox '" + std::string(id) + "' was not found");
+  }
+  return found->second;
+}
+
+std::vector<SandboxInfo> FakeManager::List() {
+  const std::lock_guard lock(mutex);
+  std::vector<SandboxInfo> all;
+  for (const auto& [id, info] : sandboxes) all.push_back(info);
+  return all;
+}
+
+Result<> FakeManager::Kill(std::string_view id) {
+  if (auto found = Get(id); !found) return std::unexpected(found.error());
+  Gone(std::string(id));
+  return {};
+}
+
+void FakeManager::Gone(const std::string& id) {
+  std::function<void(const std::string&)> callback;
+  {
+    const std::lock_guard lock(mutex);
+    sandboxes.erase(id);
+    callback = gone_;
+  }
+  if (callback) callback(id);
+}
+
+Result<> FakeManager::SetTimeout(std::string_view id, std::chrono::seconds timeout) {
+  const auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  const std::lock_guard lock(mutex);
+  timeouts.emplace_back("set:" + std::string(id), timeout.count());
+  return {};
+}
+
+Result<SandboxInfo> FakeManager::Extend(std::string_view id, std::chrono::seconds timeout) {
+  const auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  const std::lock_guard lock(mutex);
+  timeouts.emplace_back("extend:" + std::string(id), timeout.count());
+  return *info;
+}
+
+Result<sys::UniqueFd> FakeManager::Dial(std::string_view id, std::uint16_t port,
+                                        base::Deadline deadline) {
+  ++dials;
+  if (auto found = Get(id); !found) return std::unexpected(found.error());
+  std::uint16_t real = 0;
+  {
+    const std::lock_guard lock(mutex);
+    if (const auto known = ports.find(port); known != ports.end()) real = known->second;
+  }
+  if (real == 0) return Fail(Code::kUnavailable, "connection refused");
+  auto fd = net::ConnectTo({.unix_path = {}, .host = "127.0.0.1", .port = real}, deadline);
+  if (before_dial_returns) before_dial_returns();
+  return fd;
+}
+
+Result<std::string> FakeManager::Console(std::string_view id, std::size_t max_bytes) {
+  if (auto found = Get(id); !found) return std::unexpected(found.error());
+  std::string text = "first line\r\n\x1b[0msecond \xff line\nlast";
+  if (text.size() > max_bytes) text.erase(0, text.size() - max_bytes);
+  return text;
+}
+
+void FakeManager::OnGone(std::function<void(const std::string& id)> callback) {
+  const std::lock_guard lock(mutex);
+  gone_ = std::move(callback);
+}
+
+void ApiTest::SetUp() {
+  dir_ = testing::TempDir() + "tb-api-XXXXXX";
+  ASSERT_NE(mkdtemp(dir_.data()), nullptr);
+  auto store = store::OpenStore(dir_ + "/t.db");
+  ASSERT_TRUE(store) << store.error().ToString();
+  store_ = std::move(*store);
+  key_ = store_->CreateApiKey("test").value();
+  server_ = std::make_unique<Server>(io_, manager_, *store_, host_, Options());
+  const auto port = server_->ListenTcp("127.0.0.1", 0);
+  ASSERT_TRUE(port) << port.error().ToString();
+  port_ = *port;
+  const auto listening = server_->ListenUnix(dir_ + "/s", 0666);
+  ASSERT_TRUE(listening) << listening.error().ToString();
+  loop_ = std::thread([this] {
+    const auto guard = boost::asio::make_work_guard(io_);
+    io_.run();
+  });
+}
+
+void ApiTest::TearDown() {
+  std::promise<void> stopped;
+  boost::asio::co_spawn(io_, server_->Stop(base::Deadline::After(std::chrono::seconds(5))),
+                        [&stopped](std::exception_ptr) { stopped.set_value(); });
+  const auto ended = stopped.get_future().wait_for(std::chrono::seconds(15));
+  EXPECT_EQ(ended, std::future_status::ready) << "the server does not stop";
+  io_.stop();
+  loop_.join();
+  server_.reset();
+  store_.reset();
+  std::filesystem::remove_all(dir_);
+}
+
+void ApiTest::OnLoop(const std::function<void()>& work) {
+  std::promise<void> done;
+  boost::asio::post(io_, [&] {
+    work();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+net::HttpClient ApiTest::Client(bool unix_socket) {
+  const auto deadline = base::Deadline::After(std::chrono::seconds(5));
+  auto client = unix_socket ? net::HttpClient::ConnectUnix(dir_ + "/s", deadline)
+                            : net::HttpClient::ConnectTcp("127.0.0.1", port_, deadline);
+  if (!client) {
+    ADD_FAILURE() << client.error().ToString();
+    abort();
+  }
+  return std::move(*client);
+}
+
+net::HttpResponse Exchange(net::HttpClient client, const std::string& method,
+                           const std::string& target, const std::string& body,
+                           net::HttpHeaders headers) {
+  if (!body.empty()) headers.push_back({"Content-Type", "application/json"});
+  auto response = client.Request({method, target, std::move(headers), body},
+                                 base::Deadline::After(std::chrono::seconds(20)));
+  if (!response) {
+    ADD_FAILURE() << method << " " << target << ": " << response.error().ToString();
+    return {};
+  }
+  return std::move(*response);
+}
+
+net::HttpResponse ApiTest::Call(const std::string& method, const std::string& target,
+                                const std::string& body, net::HttpHeaders headers) {
+  headers.push_back({"X-API-KEY", key_});
+  return Exchange(Client(), method, target, body, std::move(headers));
+}
+
+net::HttpResponse ApiTest::CallAsRoot(const std::string& method, const std::string& target,
+                                      const std::string& body) {
+  return Exchange(Client(true), method, target, body, {});
+}
+
+net::HttpResponse ApiTest::CallWithoutKey(const std::string& method, const std::string& target,
+                                          net::HttpHeaders headers, const std::string& body) {
+  return Exchange(Client(), method, target, body, std::move(headers));
+}
+
+boost::json::value Json(const net::HttpResponse& response) {
+  boost::system::error_code error;
+  auto value = boost::json::parse(response.body, error);
+  EXPECT_FALSE(error) << response.body;
+  return value;
+}
+
+std::string Header(const net::HttpResponse& response, std::string_view name) {
+  return std::string(net::FindHeader(response.headers, name).value_or(""));
+}
+
+}  // namespace tinderbox::api

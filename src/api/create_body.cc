@@ -1,0 +1,210 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "api/create_body.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <utility>
+
+#include "api/request_fields.h"
+
+namespace tinderbox::api {
+namespace {
+
+using base::Code;
+using base::Result;
+
+constexpr char kLater[] = "it is not supported yet";
+constexpr std::size_t kMaxMapBytes = 64 << 10;
+constexpr std::int64_t kMaxMemoryMib = std::int64_t{1} << 20;
+constexpr std::int64_t kMaxCpus = 1024;
+
+bool Contains(const std::string& text, char c) { return text.find(c) != text.npos; }
+
+std::size_t BytesOf(const std::map<std::string, std::string>& map) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : map) bytes += key.size() + value.size();
+  return bytes;
+}
+
+void ReadMaps(FieldReader& fields, sandbox::CreateRequest& request) {
+  request.metadata = fields.StringMap("metadata").value_or(request.metadata);
+  request.env = fields.StringMap("envVars").value_or(request.env);
+  for (const auto& [key, value] : request.env) {
+    if (key.empty() || Contains(key, '=') || Contains(key, '\0') || Contains(value, '\0')) {
+      fields.Fail("envVars",
+                  fmt::format("has a name or value that no environment can hold: '{}'", key));
+    }
+  }
+  for (const auto& [name, map] :
+       {std::pair("metadata", &request.metadata), std::pair("envVars", &request.env)}) {
+    if (BytesOf(*map) > kMaxMapBytes) {
+      fields.Fail(name, fmt::format("holds more than {} bytes", kMaxMapBytes));
+    }
+  }
+}
+
+// False is what happens anyhow, so it is taken; true is refused.
+void RefuseTrue(FieldReader& fields, std::string_view name) {
+  if (fields.Bool(name).value_or(false)) fields.Unsupported(name, kLater);
+}
+
+void RefuseItems(FieldReader& fields, std::string_view name) {
+  if (const auto* array = fields.Array(name); array != nullptr && !array->empty()) {
+    fields.Unsupported(name, kLater);
+  }
+}
+
+void ReadLifecycle(FieldReader& fields) {
+  const bool auto_pause = fields.Bool("autoPause").value_or(false);
+  if (auto_pause) fields.Unsupported("autoPause", "sandboxes cannot be paused yet");
+  if (const auto memory = fields.Bool("autoPauseMemory"); memory && !*memory && !auto_pause) {
+    fields.Fail("autoPauseMemory", "may be false only where autoPause is true");
+  }
+  if (const auto* resume = fields.Object("autoResume")) {
+    FieldReader inner(*resume, fields.NameOf("autoResume."));
+    RefuseTrue(inner, "enabled");
+    if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
+  }
+}
+
+void ReadDnsServers(FieldReader& fields) {
+  // They open the firewall for name lookups of allowed domains, of which there can be none here: a
+  // valid list is of no effect.
+  const auto* servers = fields.Array("dnsServers");
+  if (servers == nullptr) return;
+  if (servers->size() > 10) fields.Fail("dnsServers", "holds more than 10 addresses");
+  for (const auto& server : *servers) {
+    in_addr address{};
+    if (!server.is_string() || inet_pton(AF_INET, server.as_string().c_str(), &address) != 1) {
+      fields.Fail("dnsServers", "holds what is no IPv4 address");
+    }
+  }
+}
+
+// True where the rules amount to "nothing may go out", the one set of rules that we enforce.
+bool ReadEgress(FieldReader& fields) {
+  RefuseItems(fields, "allowOut");
+  const auto* deny = fields.Array("denyOut");
+  if (deny == nullptr || deny->empty()) return false;
+  for (const auto& item : *deny) {
+    if (item.is_string() && item.as_string() == "0.0.0.0/0") return true;
+  }
+  fields.Unsupported("denyOut", "of network rules only '0.0.0.0/0' (deny all) is enforced yet");
+  return false;
+}
+
+bool ReadNetwork(FieldReader& fields) {
+  const auto* network = fields.Object("network");
+  if (network == nullptr) return false;
+  FieldReader inner(*network, fields.NameOf("network."));
+  const bool deny_all = ReadEgress(inner);
+  RefuseItems(inner, "httpsPorts");
+  ReadDnsServers(inner);
+  if (const auto* rules = inner.Object("rules"); rules != nullptr && !rules->empty()) {
+    inner.Unsupported("rules", kLater);
+  }
+  if (inner.Object("egressProxy") != nullptr) inner.Unsupported("egressProxy", kLater);
+  if (!inner.Bool("allowPublicTraffic").value_or(true)) {
+    inner.Unsupported("allowPublicTraffic", "access to its ports cannot be restricted yet");
+  }
+  if (!inner.String("maskRequestHost").value_or("").empty()) {
+    inner.Unsupported("maskRequestHost", kLater);
+  }
+  if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
+  return deny_all;
+}
+
+void ReadIam(FieldReader& fields) {
+  const auto* iam = fields.Object("iam");
+  if (iam == nullptr) return;
+  FieldReader inner(*iam, fields.NameOf("iam."));
+  if (const auto* tokens = inner.Object("tokens"); tokens != nullptr && !tokens->empty()) {
+    inner.Unsupported("tokens", kLater);
+  }
+  if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
+}
+
+void ReadSize(FieldReader& fields, sandbox::CreateRequest& request) {
+  if (const auto memory = fields.Integer("memoryMB", 1, kMaxMemoryMib)) {
+    request.memory_mib = static_cast<std::uint32_t>(*memory);
+  }
+  if (const auto cpus = fields.Integer("cpuCount", 1, kMaxCpus)) {
+    request.cpus = static_cast<std::uint32_t>(*cpus);
+  }
+}
+
+}  // namespace
+
+Result<std::string> NormalTemplateName(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const auto first = text.find_first_not_of(kSpace);
+  std::string name;
+  if (first != text.npos) {
+    name = std::string(text.substr(first, text.find_last_not_of(kSpace) - first + 1));
+  }
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const auto all_of = [](std::string_view part, std::string_view extra) {
+    return !part.empty() && std::ranges::all_of(part, [extra](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || extra.contains(c);
+    });
+  };
+  std::string_view rest = name;
+  bool good = name.size() <= 256;
+  if (const auto colon = rest.find(':'); colon != rest.npos) {
+    good = good && all_of(rest.substr(colon + 1), "-_.");
+    rest = rest.substr(0, colon);
+  }
+  if (const auto slash = rest.find('/'); slash != rest.npos) {
+    good = good && all_of(rest.substr(0, slash), "-_");
+    rest = rest.substr(slash + 1);
+  }
+  if (!good || !all_of(rest, "-_")) {
+    return base::Fail(Code::kInvalidArgument,
+                      fmt::format("'{}' is no template's id or name", name.substr(0, 256)));
+  }
+  return name;
+}
+
+Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation generation) {
+  const boost::json::object object = TRY(ParseObject(body, false));
+  FieldReader fields(object);
+  sandbox::CreateRequest request;
+  const auto name = fields.String("templateID");
+  if (!name) {
+    fields.Fail("templateID", "is required");
+  } else if (auto normal = NormalTemplateName(*name)) {
+    request.template_id = *normal;
+  } else {
+    fields.Fail("templateID", fmt::format("is wrong: {}", normal.error().message()));
+  }
+  request.timeout = std::chrono::seconds(fields.Integer("timeout", 1, kMaxTimeoutSeconds)
+                                             .value_or(generation == Generation::kV1 ? 15 : 300));
+  ReadMaps(fields, request);
+  ReadSize(fields, request);
+  request.allow_internet = fields.Bool("allow_internet_access").value_or(true);
+  // Every sandbox is secured, whatever the old generation of clients asks for.
+  static_cast<void>(fields.Bool("secure"));
+  ReadLifecycle(fields);
+  if (ReadNetwork(fields)) request.allow_internet = false;
+  RefuseItems(fields, "volumeMounts");
+  ReadIam(fields);
+  // For the record only: the SDK itself starts the gateway in the guest.
+  static_cast<void>(fields.Object("mcp"));
+  TRY(fields.Finish());
+
+  boost::json::object kept;
+  kept["allowInternetAccess"] = request.allow_internet;
+  if (const auto* network = object.if_contains("network"); network != nullptr) {
+    if (network->is_object() && !network->as_object().empty()) kept["network"] = *network;
+  }
+  request.options_json = boost::json::serialize(kept);
+  return request;
+}
+
+}  // namespace tinderbox::api

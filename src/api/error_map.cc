@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "api/error_map.h"
+
+#include <boost/json.hpp>
+#include <utility>
+
+#include "api/text.h"
+
+namespace tinderbox::api {
+
+using base::Code;
+
+unsigned HttpStatus(Code code) {
+  switch (code) {
+    case Code::kInvalidArgument: return 400;
+    case Code::kUnauthenticated: return 401;
+    case Code::kPermissionDenied: return 403;
+    case Code::kNotFound: return 404;
+    case Code::kAlreadyExists: return 409;
+    case Code::kFailedPrecondition: return 409;
+    case Code::kAborted: return 409;
+    case Code::kResourceExhausted: return 429;
+    case Code::kCancelled: return 499;
+    case Code::kInternal: return 500;
+    case Code::kDataLoss: return 500;
+    case Code::kUnimplemented: return 501;
+    case Code::kUnavailable: return 503;
+    case Code::kDeadlineExceeded: return 504;
+  }
+  return 500;
+}
+
+bool MayRetry(Code code) { return code == Code::kUnavailable || code == Code::kAborted; }
+
+Answer ErrorAnswer(const base::Error& error) {
+  boost::json::object body;
+  body["code"] = HttpStatus(error.code());
+  body["message"] = ValidUtf8(error.ToString());
+  body["cause"] = base::CodeName(error.code());
+  if (!error.remedy().empty()) body["remedy"] = error.remedy();
+  Answer answer = JsonAnswer(HttpStatus(error.code()), std::move(body));
+  if (!MayRetry(error.code())) answer.headers.Add("Should-Retry", "false");
+  return answer;
+}
+
+Answer ErrorAnswer(Code code, std::string message, std::string remedy) {
+  return ErrorAnswer(base::Error(code, std::move(message)).WithRemedy(std::move(remedy)));
+}
+
+}  // namespace tinderbox::api

@@ -1,0 +1,119 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "api/relay.h"
+
+#include <sys/socket.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <utility>
+
+namespace tinderbox::api {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr std::size_t kBuffer = 64 << 10;
+constexpr std::chrono::seconds kLinger{60};
+
+}  // namespace
+
+Relay::Relay(net::UpgradedSocket a, net::UpgradedSocket b)
+    : a_(std::move(a)),
+      b_(std::move(b)),
+      linger_(a_.socket.get_executor()),
+      ended_(a_.socket.get_executor(), std::chrono::steady_clock::time_point::max()) {}
+
+net::Task<> Relay::Run() {
+  const auto self = shared_from_this();
+  running_ = 2;
+  const auto pump = [self](net::UpgradedSocket& from, net::UpgradedSocket& to) {
+    asio::co_spawn(self->a_.socket.get_executor(), self->Pump(from, to),
+                   [self](std::exception_ptr) {
+                     --self->running_;
+                     if (self->running_ == 0) self->ended_.cancel();
+                   });
+  };
+  pump(a_, b_);
+  pump(b_, a_);
+  boost::system::error_code ignored;
+  while (running_ > 0) {
+    co_await ended_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  linger_.cancel();
+  if (!closed_) Reset();
+}
+
+net::Task<bool> Relay::Send(net::StreamSocket& socket, std::string_view data) {
+  while (!data.empty()) {
+    if (closed_) co_return false;
+    const ssize_t n =
+        ::send(socket.native_handle(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) {
+      data.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno == EAGAIN) {
+      boost::system::error_code ec;
+      co_await socket.async_wait(net::StreamSocket::wait_write,
+                                 asio::redirect_error(asio::use_awaitable, ec));
+      if (ec) co_return false;
+    } else if (errno != EINTR) {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+net::Task<> Relay::Pump(net::UpgradedSocket& from, net::UpgradedSocket& to) {
+  std::string buffer = std::exchange(from.buffered, {});
+  bool alive = co_await Send(to.socket, buffer);
+  buffer.resize(kBuffer);
+  bool ended = false;
+  while (alive && !ended && !closed_) {
+    const ssize_t n =
+        ::recv(from.socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      alive =
+          co_await Send(to.socket, std::string_view(buffer.data(), static_cast<std::size_t>(n)));
+    } else if (n == 0) {
+      ended = true;
+    } else if (errno == EAGAIN) {
+      boost::system::error_code ec;
+      co_await from.socket.async_wait(net::StreamSocket::wait_read,
+                                      asio::redirect_error(asio::use_awaitable, ec));
+      alive = !ec;
+    } else {
+      alive = errno == EINTR;
+    }
+  }
+  if (closed_) co_return;
+  if (!alive) {
+    Reset();
+    co_return;
+  }
+  // The other direction may have more to say, but not without end.
+  ::shutdown(to.socket.native_handle(), SHUT_WR);
+  linger_.expires_after(kLinger);
+  linger_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
+    if (!ec) self->Reset();
+  });
+}
+
+void Relay::Reset() {
+  if (closed_) return;
+  closed_ = true;
+  boost::system::error_code ignored;
+  for (net::StreamSocket* socket : {&a_.socket, &b_.socket}) {
+    // After two orderly ends this is no reset: there is nothing left to cut off.
+    if (running_ > 0) {
+      const linger reset{1, 0};
+      ::setsockopt(socket->native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    }
+    socket->close(ignored);
+  }
+}
+
+}  // namespace tinderbox::api

@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "api/sandbox_json.h"
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <ctime>
+
+#include "api/text.h"
+#include "schema/envd_version.h"
+
+namespace tinderbox::api {
+namespace {
+
+using sandbox::State;
+
+// What a sandbox without a timeout shows as its end: clients need some date.
+constexpr std::int64_t kNoEndMs = 253402300799000;  // the end of the year 9999
+
+void AddCommon(boost::json::object& out, const sandbox::SandboxInfo& info) {
+  out["templateID"] = info.template_id;
+  out["sandboxID"] = info.id;
+  out["clientID"] = kClientId;
+  out["envdVersion"] = schema::kEnvdVersion;
+  if (!info.template_name.empty()) out["alias"] = info.template_name;
+}
+
+boost::json::object MetadataJson(const sandbox::SandboxInfo& info) {
+  boost::json::object metadata;
+  for (const auto& [key, value] : info.metadata) metadata[key] = value;
+  return metadata;
+}
+
+void AddEntry(boost::json::object& out, const sandbox::SandboxInfo& info) {
+  AddCommon(out, info);
+  out["startedAt"] = Rfc3339(info.started_at_ms);
+  out["endAt"] = Rfc3339(info.end_at_ms == 0 ? kNoEndMs : info.end_at_ms);
+  out["cpuCount"] = info.cpus;
+  out["memoryMB"] = info.memory_mib;
+  out["diskSizeMB"] = info.disk_mib;
+  out["metadata"] = MetadataJson(info);
+}
+
+// The options that ParseCreate kept; {} where they cannot be read.
+boost::json::object Options(const sandbox::SandboxInfo& info) {
+  boost::system::error_code error;
+  auto value = boost::json::parse(info.options_json.empty() ? "{}" : info.options_json, error);
+  return !error && value.is_object() ? value.as_object() : boost::json::object();
+}
+
+}  // namespace
+
+std::string Rfc3339(std::int64_t ms) {
+  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
+                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, ms % 1000);
+}
+
+std::string_view E2bState(State state) {
+  switch (state) {
+    case State::kRunning:
+    case State::kPausing:
+    case State::kSnapshotting: return "running";
+    case State::kPaused:
+    case State::kResuming: return "paused";
+    case State::kCreating:
+    case State::kStopping:
+    case State::kDead:
+    case State::kFailed: return "";
+  }
+  return "";
+}
+
+boost::json::object SandboxJson(const sandbox::SandboxInfo& info, const std::string& domain) {
+  boost::json::object out;
+  AddCommon(out, info);
+  out["envdAccessToken"] = info.access_token;
+  out["trafficAccessToken"] = nullptr;
+  out["domain"] = domain.empty() ? boost::json::value(nullptr) : boost::json::value(domain);
+  return out;
+}
+
+boost::json::object ListEntryJson(const sandbox::SandboxInfo& info) {
+  boost::json::object out;
+  AddEntry(out, info);
+  out["state"] = E2bState(info.state);
+  return out;
+}
+
+boost::json::object DetailJson(const sandbox::SandboxInfo& info, const std::string& domain) {
+  boost::json::object out = ListEntryJson(info);
+  out["envdAccessToken"] = info.access_token;
+  if (!domain.empty()) out["domain"] = domain;
+  const boost::json::object options = Options(info);
+  if (const auto* internet = options.if_contains("allowInternetAccess")) {
+    out["allowInternetAccess"] = *internet;
+  }
+  if (const auto* network = options.if_contains("network")) out["network"] = *network;
+  out["lifecycle"] = {{"onTimeout", "kill"}, {"autoResume", false}};
+  return out;
+}
+
+boost::json::object InspectJson(const sandbox::SandboxInfo& info) {
+  boost::json::object out;
+  AddEntry(out, info);
+  if (info.end_at_ms == 0) out["endAt"] = nullptr;
+  out["state"] = sandbox::StateName(info.state);
+  out["cause"] = ValidUtf8(info.cause);
+  out["options"] = Options(info);
+  out["vmm"] = {{"name", info.vmm},
+                {"version", info.vmm_version},
+                {"accelerator", info.accelerator},
+                {"reason", info.choice_reason}};
+  out["slot"] = info.slot;
+  out["uid"] = info.uid;
+  out["wardenPid"] = info.warden_pid;
+  out["vmmPid"] = info.vmm_pid;
+  out["exitCode"] =
+      info.exit_code ? boost::json::value(*info.exit_code) : boost::json::value(nullptr);
+  out["exitDetail"] = ValidUtf8(info.exit_detail);
+  boost::json::object timings;
+  for (const auto& [stage, ms] : info.timings_ms) timings[stage] = ms;
+  out["timingsMs"] = std::move(timings);
+  return out;
+}
+
+}  // namespace tinderbox::api

@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// E2B's routes for sandboxes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+
+#include "api/control.h"
+#include "api/create_body.h"
+#include "api/error_map.h"
+#include "api/request_fields.h"
+#include "api/sandbox_json.h"
+#include "api/sandbox_list.h"
+#include "api/text.h"
+
+namespace tinderbox::api {
+namespace {
+
+using base::Code;
+using base::Result;
+using sandbox::SandboxInfo;
+
+constexpr std::size_t kLogBytes = 256 << 10;
+
+template <typename T>
+Answer ErrorOf(const Result<T>& result) {
+  return ErrorAnswer(result.error());
+}
+
+// A sandbox that E2B's API shows: one that runs or is paused.
+Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request) {
+  const std::string id = TRY(SandboxIdOf(request.params.at(0)));
+  SandboxInfo info = TRY(context.manager.Get(id));
+  if (!E2bState(info.state).empty()) return info;
+  return base::Fail(Code::kNotFound, fmt::format("sandbox '{}' was not found: it is {}", id,
+                                                 sandbox::StateName(info.state)));
+}
+
+Answer Create(ControlContext& context, const Request& request, Generation generation) {
+  const auto parsed = ParseCreate(request.body, generation);
+  if (!parsed) return ErrorOf(parsed);
+  const auto create = [&]() -> Answer {
+    const auto info = context.manager.Create(*parsed);
+    if (!info) return ErrorOf(info);
+    return JsonAnswer(201, SandboxJson(*info, context.domain));
+  };
+  const auto key = request.headers.Find("Idempotency-Key");
+  if (!key) return create();
+  if (!IdempotencyCache::IsValidKey(*key)) {
+    return ErrorAnswer(Code::kInvalidArgument,
+                       "header 'Idempotency-Key' has 1 to 255 characters of [a-z0-9-]");
+  }
+  return context.creates.Run(std::string(*key), request.path + "\n" + request.body, create);
+}
+
+Answer CreateV1(ControlContext& context, const Request& request) {
+  return Create(context, request, Generation::kV1);
+}
+
+Answer CreateV2(ControlContext& context, const Request& request) {
+  return Create(context, request, Generation::kV2);
+}
+
+Answer ListV2(ControlContext& context, const Request& request) {
+  const auto query = ParseListQuery(request.query);
+  if (!query) return ErrorOf(query);
+  const Page page = Select(context.manager.List(), *query);
+  boost::json::array entries;
+  for (const SandboxInfo& info : page.sandboxes) entries.push_back(ListEntryJson(info));
+  Answer answer = JsonAnswer(200, std::move(entries));
+  answer.headers.Add("X-Total-Running", std::to_string(page.total_running));
+  if (!page.next_token.empty()) answer.headers.Add("X-Next-Token", page.next_token);
+  return answer;
+}
+
+// The old list: running ones only, all of them.
+Answer ListV1(ControlContext& context, const Request& request) {
+  ListQuery query;
+  query.paused = false;
+  query.limit = std::numeric_limits<std::ptrdiff_t>::max();
+  auto metadata = ParseMetadataFilter(request.Query("metadata"));
+  if (!metadata) return ErrorOf(metadata);
+  query.metadata = std::move(*metadata);
+  boost::json::array entries;
+  for (const SandboxInfo& info : Select(context.manager.List(), query).sandboxes) {
+    entries.push_back(ListEntryJson(info));
+  }
+  return JsonAnswer(200, std::move(entries));
+}
+
+Answer GetOne(ControlContext& context, const Request& request) {
+  const auto info = FindVisible(context, request);
+  return info ? JsonAnswer(200, DetailJson(*info, context.domain)) : ErrorOf(info);
+}
+
+Answer Kill(ControlContext& context, const Request& request) {
+  const auto id = SandboxIdOf(request.params.at(0));
+  if (!id) return ErrorOf(id);
+  const auto killed = context.manager.Kill(*id);
+  return killed ? EmptyAnswer(204) : ErrorOf(killed);
+}
+
+Result<std::int64_t> ReadSeconds(const Request& request, std::string_view field, std::int64_t max,
+                                 std::optional<std::int64_t> fallback) {
+  const boost::json::object object = TRY(ParseObject(request.body, fallback.has_value()));
+  FieldReader fields(object);
+  std::optional<std::int64_t> seconds = fields.Integer(field, 0, max);
+  if (!seconds) {
+    if (fallback) {
+      seconds = fallback;
+    } else {
+      fields.Fail(field, "is required");
+    }
+  }
+  // Known and without meaning for a sandbox that runs.
+  if (field == "timeout") static_cast<void>(fields.Bool("memory"));
+  TRY(fields.Finish());
+  return *seconds;
+}
+
+Answer SetTimeout(ControlContext& context, const Request& request) {
+  const auto seconds = ReadSeconds(request, "timeout", kMaxTimeoutSeconds, std::nullopt);
+  if (!seconds) return ErrorOf(seconds);
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  const auto set = context.manager.SetTimeout(info->id, std::chrono::seconds(*seconds));
+  return set ? EmptyAnswer(204) : ErrorOf(set);
+}
+
+Answer Refresh(ControlContext& context, const Request& request) {
+  constexpr std::int64_t kLeast = 15;
+  const auto seconds = ReadSeconds(request, "duration", 3600, kLeast);
+  if (!seconds) return ErrorOf(seconds);
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  const auto extended =
+      context.manager.Extend(info->id, std::chrono::seconds(std::max(*seconds, kLeast)));
+  return extended ? EmptyAnswer(204) : ErrorOf(extended);
+}
+
+Answer Connect(ControlContext& context, const Request& request,
+               std::optional<std::int64_t> fallback) {
+  const auto seconds = ReadSeconds(request, "timeout", kMaxTimeoutSeconds, fallback);
+  if (!seconds) return ErrorOf(seconds);
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  const auto extended = context.manager.Extend(info->id, std::chrono::seconds(*seconds));
+  return extended ? JsonAnswer(200, SandboxJson(*extended, context.domain)) : ErrorOf(extended);
+}
+
+Answer ConnectV1(ControlContext& context, const Request& request) {
+  return Connect(context, request, std::nullopt);
+}
+
+Answer ConnectV2(ControlContext& context, const Request& request) {
+  return Connect(context, request, 300);
+}
+
+Answer Resume(ControlContext& context, const Request& request) {
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  return ErrorAnswer(Code::kFailedPrecondition,
+                     fmt::format("sandbox '{}' is running already", info->id));
+}
+
+struct LogQuery {
+  std::int64_t start_ms = 0;
+  std::size_t limit = 1000;
+};
+
+Result<LogQuery> ReadLogQuery(const Request& request) {
+  LogQuery query;
+  const auto read = [&request](std::string_view name, auto& into) {
+    const std::string_view text = request.Query(name);
+    if (text.empty()) return true;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
+    return error == std::errc() && end == text.data() + text.size();
+  };
+  if (!read("start", query.start_ms)) {
+    return base::Fail(Code::kInvalidArgument,
+                      "query parameter 'start' is a number of milliseconds");
+  }
+  if (!read("limit", query.limit)) {
+    return base::Fail(Code::kInvalidArgument, "query parameter 'limit' is a number of lines");
+  }
+  return query;
+}
+
+// The console, line by line. It knows no times, so that line n counts as n milliseconds after the
+// start: in order, and without repeats for a client that asks for what came after the last one.
+Answer Logs(ControlContext& context, const Request& request) {
+  const auto query = ReadLogQuery(request);
+  if (!query) return ErrorOf(query);
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  const auto console = context.manager.Console(info->id, kLogBytes);
+  if (!console) return ErrorOf(console);
+  boost::json::array logs, entries;
+  std::string_view rest = *console;
+  for (std::int64_t ms = info->started_at_ms; !rest.empty() && logs.size() < query->limit; ++ms) {
+    std::string line(rest.substr(0, rest.find('\n')));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    if (line.ends_with('\r')) line.pop_back();
+    if (ms < query->start_ms || line.empty()) continue;
+    line = ValidUtf8(line, true);
+    const std::string when = Rfc3339(ms);
+    const boost::json::object words{{"level", "info"}, {"logger", "console"}, {"message", line}};
+    logs.push_back({{"timestamp", when}, {"line", boost::json::serialize(words)}});
+    entries.push_back({{"timestamp", when},
+                       {"level", "info"},
+                       {"message", line},
+                       {"fields", {{"logger", "console"}}}});
+  }
+  return JsonAnswer(200, {{"logs", std::move(logs)}, {"logEntries", std::move(entries)}});
+}
+
+}  // namespace
+
+Result<std::string> SandboxIdOf(std::string_view parameter) {
+  const auto well_formed = [](std::string_view part) {
+    return !part.empty() && part.size() <= 64 && std::ranges::all_of(part, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    });
+  };
+  const std::string_view id = parameter.substr(0, parameter.find('-'));
+  const bool good = id.size() == parameter.size() || well_formed(parameter.substr(id.size() + 1));
+  if (!good || !well_formed(id)) {
+    return base::Fail(Code::kInvalidArgument,
+                      fmt::format("'{}' is no sandbox's id", parameter.substr(0, 100)));
+  }
+  return std::string(id);
+}
+
+std::vector<Route> SandboxRoutes() {
+  return {
+      {"POST", "/sandboxes", Lane::kSlow, CreateV1},
+      {"POST", "/v2/sandboxes", Lane::kSlow, CreateV2},
+      {"GET", "/sandboxes", Lane::kQuick, ListV1},
+      {"GET", "/v2/sandboxes", Lane::kQuick, ListV2},
+      {"GET", "/sandboxes/{id}", Lane::kQuick, GetOne},
+      {"DELETE", "/sandboxes/{id}", Lane::kSlow, Kill},
+      {"POST", "/sandboxes/{id}/timeout", Lane::kQuick, SetTimeout},
+      {"POST", "/sandboxes/{id}/refreshes", Lane::kQuick, Refresh},
+      {"POST", "/sandboxes/{id}/connect", Lane::kQuick, ConnectV1},
+      {"POST", "/v2/sandboxes/{id}/connect", Lane::kQuick, ConnectV2},
+      {"POST", "/sandboxes/{id}/resume", Lane::kQuick, Resume},
+      {"GET", "/sandboxes/{id}/logs", Lane::kQuick, Logs},
+  };
+}
+
+}  // namespace tinderbox::api

@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Routes of E2B's API that this version knows and refuses: 501, never the 404 that the SDKs would
+// take for a missing sandbox.
+#include <fmt/format.h>
+
+#include "api/control.h"
+#include "api/error_map.h"
+
+namespace tinderbox::api {
+namespace {
+
+Answer Refuse(ControlContext&, const Request& request) {
+  return ErrorAnswer(base::Code::kUnimplemented,
+                     fmt::format("this server does not support {} {} yet", request.method,
+                                 request.path.substr(0, 200)));
+}
+
+}  // namespace
+
+std::vector<Route> UnsupportedRoutes() {
+  std::vector<Route> routes;
+  const auto refuse = [&routes](std::string_view pattern,
+                                std::initializer_list<std::string_view> methods) {
+    for (const std::string_view method : methods) {
+      routes.push_back({method, pattern, Lane::kQuick, Refuse});
+    }
+  };
+  refuse("/sandboxes/{id}/pause", {"POST"});
+  refuse("/sandboxes/{id}/fork", {"POST"});
+  refuse("/sandboxes/{id}/snapshots", {"POST"});
+  refuse("/sandboxes/{id}/metrics", {"GET"});
+  refuse("/sandboxes/{id}/network", {"PUT"});
+  refuse("/v2/sandboxes/{id}/logs", {"GET"});
+  refuse("/sandboxes/metrics", {"GET"});
+  refuse("/snapshots", {"GET"});
+  refuse("/v3/templates", {"POST"});
+  refuse("/templates/tags", {"POST", "DELETE"});
+  refuse("/templates/{id}", {"GET", "DELETE"});
+  refuse("/templates/{id}/tags", {"GET"});
+  refuse("/templates/{id}/files/{hash}", {"GET"});
+  refuse("/v2/templates/{id}", {"PATCH"});
+  refuse("/v2/templates/{id}/builds/{build}", {"POST"});
+  refuse("/templates/{id}/builds/{build}/status", {"GET"});
+  refuse("/volumes", {"GET", "POST"});
+  refuse("/volumes/{id}", {"GET", "DELETE"});
+  refuse("/secrets", {"GET", "POST"});
+  refuse("/secrets/{id}", {"GET", "POST", "DELETE"});
+  return routes;
+}
+
+std::vector<Route> ControlRoutes() {
+  std::vector<Route> all;
+  // The first route that fits is taken, so that what is served stands before what is refused.
+  for (auto* routes : {SandboxRoutes, TemplateRoutes, HostRoutes, UnsupportedRoutes}) {
+    for (const Route& route : routes()) all.push_back(route);
+  }
+  return all;
+}
+
+}  // namespace tinderbox::api
