@@ -300,7 +300,7 @@ Result<Launched> LaunchSequence::Commit() {
   Launched launched;
   launched.report = MakeReport();
   launched.vm = MakeLaunchedVm(spec_.run_dir, std::move(record), std::move(child_->pidfd),
-                               std::move(exit_file_));
+                               std::move(exit_file_), launched.report);
   return launched;
 }
 

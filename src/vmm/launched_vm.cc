@@ -56,12 +56,13 @@ std::string FileTail(const std::string& path, std::size_t max) {
 
 class LaunchedVmImpl final : public LaunchedVm {
  public:
-  LaunchedVmImpl(std::string run_dir, VmRecord record, sys::UniqueFd pidfd,
-                 sys::UniqueFd exit_file)
+  LaunchedVmImpl(std::string run_dir, VmRecord record, sys::UniqueFd pidfd, sys::UniqueFd exit_file,
+                 std::optional<LaunchReport> report)
       : run_dir_(std::move(run_dir)),
         record_(std::move(record)),
         pidfd_(std::move(pidfd)),
-        exit_file_(std::move(exit_file)) {}
+        exit_file_(std::move(exit_file)),
+        report_(std::move(report)) {}
   // No zombie stays where this handle saw the end of it.
   ~LaunchedVmImpl() override { sys::ReapPidFd(pidfd_); }
 
@@ -72,6 +73,7 @@ class LaunchedVmImpl final : public LaunchedVm {
   sys::FdRef pidfd() const override { return pidfd_; }
 
   Result<sys::UniqueFd> ConnectApi(Deadline deadline) override;
+  const LaunchReport* report() const override { return report_ ? &*report_ : nullptr; }
   Result<ExitStatus> Wait(Deadline deadline) override;
   Result<ExitStatus> Stop(std::optional<milliseconds> grace) override;
   Result<ExitStatus> Kill() override;
@@ -86,6 +88,7 @@ class LaunchedVmImpl final : public LaunchedVm {
   const sys::UniqueFd pidfd_;
   // Held open, so that a waiter learns the status even if another one has removed the directory.
   const sys::UniqueFd exit_file_;
+  const std::optional<LaunchReport> report_;
 };
 
 Result<sys::UniqueFd> LaunchedVmImpl::ConnectApi(Deadline deadline) {
@@ -169,9 +172,10 @@ Result<std::string> LaunchedVmImpl::ConsoleTail(std::size_t max) {
 }  // namespace
 
 std::unique_ptr<LaunchedVm> MakeLaunchedVm(const std::string& run_dir, VmRecord record,
-                                           sys::UniqueFd pidfd, sys::UniqueFd exit_file) {
+                                           sys::UniqueFd pidfd, sys::UniqueFd exit_file,
+                                           std::optional<LaunchReport> report) {
   return std::make_unique<LaunchedVmImpl>(run_dir, std::move(record), std::move(pidfd),
-                                          std::move(exit_file));
+                                          std::move(exit_file), std::move(report));
 }
 
 Result<std::optional<sys::UniqueFd>> FindWarden(const VmRecord& record) {

@@ -14,7 +14,8 @@ namespace tinderbox::vmm {
 // The handle for the VM of `record`. `pidfd` refers to its warden, or, where that is gone, to any
 // descriptor that is readable at once. `exit_file` is its exit.json, open for reading and writing.
 std::unique_ptr<LaunchedVm> MakeLaunchedVm(const std::string& run_dir, VmRecord record,
-                                           sys::UniqueFd pidfd, sys::UniqueFd exit_file);
+                                           sys::UniqueFd pidfd, sys::UniqueFd exit_file,
+                                           std::optional<LaunchReport> report = std::nullopt);
 
 // The warden of `record` as a pidfd; none where it is gone, whoever has its number now.
 base::Result<std::optional<sys::UniqueFd>> FindWarden(const VmRecord& record);

@@ -126,6 +126,9 @@ class LaunchedVm {
 
   // The last `max` bytes of the serial console (and of what the VMM printed).
   virtual base::Result<std::string> ConsoleTail(std::size_t max) = 0;
+
+  // Of the launch, where this very handle came out of Launch(); null for an adopted VM.
+  virtual const LaunchReport* report() const { return nullptr; }
 };
 
 struct Launched {
