@@ -1,0 +1,354 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/fake_daemon.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "base/base64.h"
+#include "net/connect_frame.h"
+
+namespace tinderbox::cli {
+
+namespace json = boost::json;
+
+class FakeDaemon::Connection {
+ public:
+  explicit Connection(int fd) : fd_(fd) {}
+
+  std::optional<Request> Read() {
+    std::size_t head_end;
+    while ((head_end = in_.find("\r\n\r\n")) == std::string::npos) {
+      if (!Fill()) return std::nullopt;
+    }
+    Request request;
+    const std::string head = in_.substr(0, head_end + 2);
+    in_.erase(0, head_end + 4);
+    const auto line_end = head.find("\r\n");
+    const auto space = head.find(' ');
+    request.method = head.substr(0, space);
+    request.target = head.substr(space + 1, head.rfind(' ', line_end) - space - 1);
+    for (auto at = line_end + 2; at < head.size();) {
+      const auto end = head.find("\r\n", at);
+      const auto colon = head.find(": ", at);
+      std::string name = head.substr(at, colon - at);
+      std::ranges::transform(name, name.begin(), [](char c) { return std::tolower(c); });
+      request.headers[name] = head.substr(colon + 2, end - colon - 2);
+      at = end + 2;
+    }
+    if (request.headers.contains("content-length")) {
+      request.body = Take(std::stoul(request.headers["content-length"]));
+    } else if (request.headers["transfer-encoding"] == "chunked") {
+      for (std::size_t size; (size = std::stoul(Line(), nullptr, 16)) > 0; Line()) {
+        request.body += Take(size);
+      }
+      Line();
+    }
+    return request;
+  }
+  bool Send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+  }
+  void Answer(int status, std::string_view body) {
+    Send(fmt::format(
+        "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", status,
+        body.size(), body));
+  }
+  void Answer(int status, const json::value& body) { Answer(status, json::serialize(body)); }
+  bool Chunk(std::string_view data) {
+    return Send(fmt::format("{:x}\r\n", data.size())) && Send(data) && Send("\r\n");
+  }
+  bool Event(const json::value& event) {
+    return Chunk(net::EncodeConnectFrame(0, json::serialize(json::object{{"event", event}})));
+  }
+  bool Data(const char* stream, std::string_view bytes) {
+    return Event({{"data", {{stream, base::EncodeBase64(bytes)}}}});
+  }
+  void Exit(int code) {
+    Event({{"end",
+            {{"exitCode", code},
+             {"exited", true},
+             {"status", fmt::format("exit status {}", code)}}}});
+  }
+  void EndStream() {
+    Chunk(net::EncodeConnectEnd());
+    Send("0\r\n\r\n");
+  }
+  bool dead() const {
+    char byte;
+    return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  }
+  void Break() { ::shutdown(fd_, SHUT_RDWR); }
+
+ private:
+  bool Fill() {
+    char buffer[65536];
+    const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+    if (n <= 0) return false;
+    in_.append(buffer, static_cast<std::size_t>(n));
+    return true;
+  }
+  std::string Take(std::size_t size) {
+    while (in_.size() < size && Fill()) {
+    }
+    std::string taken = in_.substr(0, size);
+    in_.erase(0, size);
+    return taken;
+  }
+  std::string Line() {
+    while (in_.find("\r\n") == std::string::npos && Fill()) {
+    }
+    std::string line = in_.substr(0, in_.find("\r\n"));
+    in_.erase(0, line.size() + 2);
+    return line.empty() ? "0" : line;
+  }
+
+  int fd_;
+  std::string in_;
+};
+
+FakeDaemon::FakeDaemon(std::string socket_path) : path_(std::move(socket_path)) {
+  ::unlink(path_.c_str());
+  listener_.Reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path_.c_str(), sizeof address.sun_path - 1);
+  ::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+  ::listen(listener_.get(), 100);
+  accepting_ = std::thread([this] { Accept(); });
+}
+
+FakeDaemon::~FakeDaemon() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
+  }
+  changed_.notify_all();
+  ::shutdown(listener_.get(), SHUT_RDWR);
+  accepting_.join();
+  for (std::thread& each : threads_) each.join();
+  ::unlink(path_.c_str());
+}
+
+void FakeDaemon::Accept() {
+  for (;;) {
+    const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) return;
+    const std::scoped_lock lock(mutex_);
+    open_.push_back(fd);
+    threads_.emplace_back([this, fd] {
+      Connection connection(fd);
+      Serve(connection);
+      const std::scoped_lock closing(mutex_);
+      open_.remove(fd);
+      ::close(fd);
+    });
+  }
+}
+
+std::vector<std::string> FakeDaemon::sandboxes() {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::string> ids;
+  for (const auto& [id, sandbox] : sandboxes_) ids.push_back(id);
+  return ids;
+}
+
+void FakeDaemon::AddSandbox(const std::string& id, const std::string& name,
+                            const std::string& state) {
+  const std::scoped_lock lock(mutex_);
+  sandboxes_[id] = {{"sandboxID", id},
+                    {"alias", "base"},
+                    {"templateID", "base"},
+                    {"state", state},
+                    {"cpuCount", 1},
+                    {"memoryMB", 256},
+                    {"metadata", {{"name", name}}},
+                    {"envdAccessToken", "token-of-" + id},
+                    {"startedAt", "2026-01-01T00:00:00Z"},
+                    {"endAt", "2026-01-01T01:00:00Z"}};
+}
+
+std::vector<FakeDaemon::Request> FakeDaemon::Seen(const std::string& prefix) {
+  const std::scoped_lock lock(mutex_);
+  std::vector<Request> found;
+  for (const Request& each : seen_) {
+    if (each.target.starts_with(prefix)) found.push_back(each);
+  }
+  return found;
+}
+
+void FakeDaemon::Serve(Connection& connection) {
+  while (const auto request = connection.Read()) {
+    {
+      const std::scoped_lock lock(mutex_);
+      seen_.push_back(*request);
+    }
+    if (!request->headers.contains("e2b-sandbox-id")) {
+      Control(connection, *request);
+    } else if (request->target.starts_with("/files?")) {
+      Files(connection, *request);
+    } else if (request->target == "/process.Process/Start") {
+      Start(connection, *request);
+    } else {
+      AgentCall(connection, *request);
+    }
+  }
+}
+
+void FakeDaemon::Control(Connection& connection, const Request& request) {
+  const std::string& target = request.target;
+  if (request.method == "POST" && target == "/v2/sandboxes") {
+    const json::value body = json::parse(request.body);
+    if (body.at("templateID").as_string() == "none") {
+      return connection.Answer(404, json::object{{"code", 404},
+                                                 {"message", "template 'none' not found"},
+                                                 {"remedy", "See tinderbox templates."}});
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(create_delay_ms_));
+    const std::string id = fmt::format("i{:020}", ++created_);
+    AddSandbox(id, "", "running");
+    return connection.Answer(
+        201,
+        json::object{{"sandboxID", id}, {"templateID", "base"}, {"envdAccessToken", "secret"}});
+  }
+  const std::scoped_lock lock(mutex_);
+  if (target == "/tinderbox/v1/sandboxes") {
+    json::array all;
+    for (const auto& [id, sandbox] : sandboxes_) all.push_back(sandbox);
+    return connection.Answer(200, all);
+  }
+  const std::string id = target.substr(target.rfind('/') + 1);
+  if (!sandboxes_.contains(id)) {
+    return connection.Answer(404, json::object{{"code", 404}, {"message", "no sandbox"}});
+  }
+  if (request.method == "DELETE") {
+    sandboxes_.erase(id);
+    return connection.Answer(204, std::string_view());
+  }
+  connection.Answer(200, sandboxes_[id]);
+}
+
+void FakeDaemon::AgentCall(Connection& connection, const Request& request) {
+  const json::value body = json::parse(request.body);
+  const std::string method = request.target.substr(request.target.rfind('/') + 1);
+  const std::scoped_lock lock(mutex_);
+  if (method == "SendInput") {
+    const auto& input = body.at("input").as_object();
+    (void)base::AppendFromBase64(process_.input, input.begin()->value().as_string());
+  } else if (method == "CloseStdin") {
+    process_.closed = true;
+  } else if (method == "SendSignal") {
+    process_.signal = body.at("signal").as_string();
+  } else if (method == "Update") {
+    process_.size = json::serialize(body.at("pty").at("size"));
+  } else if (method == "Stat") {
+    const std::string path(body.at("path").as_string());
+    if (!files_.contains(path)) {
+      return connection.Answer(
+          404,
+          json::object{{"code", "not_found"}, {"message", "path '" + path + "' does not exist"}});
+    }
+    return connection.Answer(
+        200, json::object{
+                 {"entry",
+                  {{"name", path}, {"path", path}, {"type", "FILE_TYPE_FILE"}, {"mode", 0640}}}});
+  }
+  changed_.notify_all();
+  connection.Answer(200, json::object());
+}
+
+void FakeDaemon::Files(Connection& connection, const Request& request) {
+  const std::string path = request.target.substr(request.target.find("path=") + 5);
+  const std::scoped_lock lock(mutex_);
+  if (request.method == "POST") {
+    files_[path] = request.body;
+    return connection.Answer(200, json::array{json::object{{"path", path}, {"type", "file"}}});
+  }
+  if (!files_.contains(path)) return connection.Answer(404, json::object{{"message", "no file"}});
+  connection.Answer(200, std::string_view(files_[path]));
+}
+
+void FakeDaemon::Start(Connection& connection, const Request& request) {
+  {
+    const std::scoped_lock lock(mutex_);
+    process_ = {};
+  }
+  const json::value body = json::parse(request.body.substr(net::kConnectFrameHead));
+  connection.Send(
+      "HTTP/1.1 200 OK\r\nContent-Type: application/connect+json\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n");
+  Command(connection, std::string(body.at("process").at("cmd").as_string()), body);
+}
+
+template <typename Condition>
+void FakeDaemon::Await(Condition condition) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || condition(); });
+}
+
+void FakeDaemon::Command(Connection& connection, const std::string& cmd, const json::value& start) {
+  if (cmd == "missing" || cmd == "forbidden") {
+    const bool missing = cmd == "missing";
+    connection.Chunk(net::EncodeConnectEnd(net::ConnectError{
+        .code = missing ? net::ConnectCode::kNotFound : net::ConnectCode::kPermissionDenied,
+        .message = "cannot execute '" + cmd + "'"}));
+    connection.Send("0\r\n\r\n");
+    return;
+  }
+  connection.Event({{"start", {{"pid", 42}}}});
+  if (cmd == "streams") {
+    connection.Data("stdout", "out\n");
+    connection.Event({{"keepalive", json::object()}});
+    connection.Data("stderr", "err\n");
+    connection.Exit(7);
+  } else if (cmd == "cat") {
+    Await([this] { return process_.closed; });
+    connection.Data("stdout", process_.input);
+    connection.Exit(0);
+  } else if (cmd == "big" || cmd == "endless") {
+    const std::int64_t frames =
+        cmd == "endless"
+            ? 1 << 30
+            : std::stoll(std::string(start.at("process").at("args").at(0).as_string()));
+    std::string block(32 << 10, '\0');
+    for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i * 31 + i / 256);
+    const std::string frame = net::EncodeConnectFrame(
+        0, R"({"event":{"data":{"stdout":")" + base::EncodeBase64(block) + R"("}}})");
+    for (std::int64_t i = 0; i < frames && connection.Chunk(frame); ++i) {
+    }
+    connection.Exit(0);
+  } else if (cmd == "signalled") {
+    connection.Data("stdout", "ready\n");
+    Await([this] { return !process_.signal.empty(); });
+    connection.Event({{"end", {{"exitCode", -1}, {"status", "signal: terminated"}}}});
+  } else if (cmd == "killed") {
+    connection.Event({{"end", {{"exitCode", -1}, {"status", "signal: killed"}}}});
+  } else if (cmd == "vanish") {
+    connection.Data("stdout", "there\n");
+    return connection.Break();
+  } else if (cmd == "terminal") {
+    connection.Data("pty", json::serialize(start.at("pty")) + "\r\n");
+    Await([this] { return !process_.size.empty(); });
+    connection.Data("pty", process_.size + "\r\n");
+    Await([this] { return process_.input.contains('\x03'); });
+    connection.Data("pty", "interrupted\r\n");
+    connection.Exit(3);
+  }
+  connection.EndStream();
+}
+
+}  // namespace tinderbox::cli
