@@ -367,5 +367,40 @@ TEST_F(EgressRootTest, TheHostsRulesHoldWithoutTheNamespaces) {
   EXPECT_EQ(internet_->server().served(), seen);
 }
 
+// And the other way round: with the host's table reduced to NAT, the namespace's own rules keep its
+// guest from everything that is not a public address.
+TEST_F(EgressRootTest, TheNamespacesRulesHoldWithoutTheHosts) {
+  MakeGuest();
+  const Slot other = Acquire();
+  InSlot(other, []() -> base::Result<> {
+    TRY(RunNft(RemoveTable(kInnerTable)));
+    return {};
+  });
+  const auto netns = sys::OpenNetNs(other.netns_name);
+  ASSERT_TRUE(netns);
+  EchoServer inner(*netns, {kHostPort});
+  ASSERT_TRUE(RunNft(RemoveTable(options_.prefix + "_net") +
+                     "table ip nat {\nchain post {\ntype nat hook postrouting priority srcnat\n"
+                     "oifname \"wan0\" masquerade\n}\n}\n"));
+  ExpectHostReaches("10.212.0.6", kHostPort);
+  ExpectReachable("192.0.2.1", 80);
+  const int before = internet_->server().served();
+  for (const std::string& address : kForbidden) ExpectUnreachable(address, 80);
+  for (const char* address : {"10.212.0.1", "10.212.0.5", "10.212.0.6"}) {
+    ExpectUnreachable(address, kHostPort);
+  }
+  InGuest({"ip", "address", "add", "198.51.100.77/32", "dev", "ens0"});
+  EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 80, kShort, "198.51.100.77"), 0);
+  EXPECT_EQ(internet_->server().served(), before);
+  // Nor does anybody come in, although the host would route it.
+  EchoServer server(guest_->netns(), {kHostPort});
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+    EXPECT_NE(Exchange(host_netns_, protocol, "10.212.0.2", kHostPort, kShort), 0);
+  }
+  Tool({"ip", "route", "add", std::string(kGuestAddress) + "/32", "via", "10.212.0.2"});
+  EXPECT_NE(Exchange(host_netns_, Protocol::kUdp, kGuestAddress, kHostPort, kShort), 0);
+  EXPECT_EQ(server.served(), 0);
+}
+
 }  // namespace
 }  // namespace tinderbox::network
