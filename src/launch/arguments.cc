@@ -49,7 +49,8 @@ void AddStart(CLI::App& app, Options& options) {
   start->add_option("--vmm", into->vmm, "firecracker or qemu")
       ->required()
       ->check(CLI::IsMember({"firecracker", "qemu"}));
-  start->add_option("--vmm-binary", into->binary, "The VMM's program; default: looked for on PATH");
+  start->add_option("--vmm-binary", into->binary,
+                    "The VMM's program; default: $TINDERBOX_FIRECRACKER, then PATH");
   start->add_option("--kernel", into->kernel, "Uncompressed ELF kernel (vmlinux)")->required();
   start->add_option("--initrd", into->initrd, "Initial RAM disk");
   start->add_option("--rootfs", into->rootfs, "Raw disk image; must belong to the VM's uid");

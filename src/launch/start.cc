@@ -9,6 +9,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 
 #include "launch/commands.h"
@@ -80,8 +81,10 @@ Result<vmm::VmSpec> MakeSpec(const Options& options, const StartOptions& start) 
 
 Result<std::unique_ptr<vmm::Driver>> OpenDriver(const StartOptions& start) {
   const bool firecracker = start.vmm == "firecracker";
-  const auto binary =
-      TRY(firecracker ? vmm::FindFirecracker(start.binary) : vmm::FindQemu(start.binary));
+  std::string named = start.binary;
+  const char* variable = std::getenv("TINDERBOX_FIRECRACKER");
+  if (firecracker && named.empty() && variable != nullptr) named = variable;
+  const auto binary = TRY(firecracker ? vmm::FindFirecracker(named) : vmm::FindQemu(named));
   if (!binary) {
     return std::unexpected(
         Error(Code::kNotFound, fmt::format("there is no {} on this host", start.vmm))
