@@ -17,6 +17,21 @@
 namespace tinderbox::cli {
 namespace {
 
+// CLI11 does not know of the words that prefix_command leaves to the sandbox.
+class UsageWithCommand : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    const bool exec = app->get_name() == "exec";
+    return fmt::format("Usage: {} [OPTIONS]{} [--] [COMMAND [ARGS...]]\n", name,
+                       exec ? " SANDBOX" : "");
+  }
+};
+
+CLI::Validator Positive() {
+  CLI::Validator validator = CLI::PositiveNumber;
+  return validator.description("");
+}
+
 // One command while it is being parsed: its options' place, and what makes a Command of them.
 struct Building {
   Invocation invocation;
@@ -27,8 +42,7 @@ struct Building {
 
 void AddGlobal(CLI::App* app, GlobalOptions& global) {
   app->add_option("--host", global.host,
-                  "Daemon to talk to: unix:///path, http://host:port (default: $TINDERBOX_HOST, "
-                  "else unix:///run/tinderbox/tinderboxd.sock)")
+                  "Daemon to talk to (default: $TINDERBOX_HOST, else its unix socket)")
       ->type_name("URL")
       ->group("Global options");
   app->add_flag("--json", global.json, "Answer as JSON, with the API's field names")
@@ -67,15 +81,14 @@ void AddSandbox(CLI::App* app, SandboxOptions& options) {
       ->capture_default_str();
   app->add_option("--memory", options.memory_mib, "Memory in MiB (default: the template's)")
       ->type_name("MIB")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   app->add_option("--cpus", options.cpus, "Virtual CPUs (default: the template's)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   app->add_option_function<std::string>(
          "--timeout",
          [&options](const std::string& text) { SetDuration(options.timeout.emplace(), text); },
-         "Remove the sandbox after this long, whatever it does: 90s, 10m, 1h30m (default: 5m, "
-         "prolonged as long as a command is attached)")
+         "Remove the sandbox after this long, whatever it does (default: see below)")
       ->type_name("DURATION");
   app->add_option("--name", options.name, "Name by which other commands find the sandbox")
       ->type_name("NAME");
@@ -134,7 +147,11 @@ void DefineRun(CLI::App& app, Building& b) {
       "Without --rm the sandbox stays after the command, until its timeout; its id is told on\n"
       "standard error where that is a terminal, and written to the --id-file. The exit status is\n"
       "the command's, 128+N if signal N ended it, 125 if tinderbox itself failed, 126 if the\n"
-      "command could not be executed, 127 if it was not found.");
+      "command could not be executed, 127 if it was not found.\n"
+      "\n"
+      "A --timeout (90s, 10m, 1h30m) is kept to the second. Without one the sandbox lives as long "
+      "as\n"
+      "the command, and five minutes more.");
   auto options = std::make_shared<RunOptions>();
   AddSandbox(sub, options->sandbox);
   AddProcess(sub, options->process);
@@ -142,6 +159,8 @@ void DefineRun(CLI::App& app, Building& b) {
   sub->add_option("--id-file", options->id_file, "Write the sandbox's id to this file")
       ->type_name("FILE");
   sub->prefix_command();
+  sub->formatter(std::make_shared<UsageWithCommand>());
+  sub->get_formatter()->column_width(34);
   b.finish[sub] = [options, sub, &b] {
     options->process.command = CommandWords(sub, b);
     return Command(*options);
@@ -161,6 +180,8 @@ void DefineExec(CLI::App& app, Building& b) {
   AddProcess(sub, options->process);
   sub->add_option("SANDBOX", options->sandbox, "Id, beginning of an id, or name")->required();
   sub->prefix_command();
+  sub->formatter(std::make_shared<UsageWithCommand>());
+  sub->get_formatter()->column_width(34);
   b.finish[sub] = [options, sub, &b] {
     options->process.command = CommandWords(sub, b);
     return Command(*options);

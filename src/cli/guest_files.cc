@@ -37,7 +37,9 @@ GuestEntry ParseEntry(const json::value& value) {
   const std::string type = TextAt(value, "type");
   if (type == "FILE_TYPE_FILE") entry.type = GuestEntry::Type::kFile;
   if (type == "FILE_TYPE_DIRECTORY") entry.type = GuestEntry::Type::kDirectory;
-  entry.is_link = Member(value, "symlinkTarget") != nullptr;
+  const json::value* link = Member(value, "isSymlink");
+  entry.is_link = Member(value, "symlinkTarget") != nullptr ||
+                  (link != nullptr && link->is_bool() && link->get_bool());
   if (Member(value, "mode")) entry.mode = static_cast<unsigned>(NumberAt(value, "mode")) & 0777U;
   return entry;
 }
