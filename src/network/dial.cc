@@ -36,11 +36,12 @@ std::unexpected<base::Error> Unavailable(int err, std::uint16_t port) {
 // the making alone; a socket never changes its namespace.
 base::Result<sys::UniqueFd> StartConnect(sys::FdRef netns, std::uint16_t port) {
   sys::UniqueFd fd;
-  TRY(sys::RunInNetNs(netns, [&]() -> base::Result<> {
+  const auto make = [&]() -> base::Result<> {
     fd = sys::UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) return base::FailErrno(errno, "make a socket in the guest's namespace");
     return {};
-  }));
+  };
+  TRY(sys::RunInNetNs(netns, make));
   sockaddr_in guest{};
   guest.sin_family = AF_INET;
   guest.sin_port = htons(port);

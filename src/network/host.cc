@@ -84,14 +84,15 @@ base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan) {
   sys::UniqueFd lock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!lock) return base::FailErrno(errno, "make a socket to lock the network prefix");
   if (bind(lock.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-      listen(lock.get(), 1) == 0) {
+      listen(lock.get(), 16) == 0) {
     return lock;
   }
   if (errno != EADDRINUSE) return base::FailErrno(errno, "lock the network prefix");
-  const pid_t holder = HolderOf(address, size);
+  const pid_t pid = HolderOf(address, size);
+  const std::string holder = pid != 0 ? fmt::format("process {}", pid) : "another process";
   return std::unexpected(
       Error(Code::kFailedPrecondition,
-            fmt::format("lock network table '{}': process {} has it", plan.HostTable(), holder))
+            fmt::format("lock network table '{}': {} has it", plan.HostTable(), holder))
           .WithRemedy("Stop that process, or give this one another network prefix."));
 }
 

@@ -179,14 +179,12 @@ Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
                       fmt::format("{}: link '{}' is gone", what, plan.VethName(index)));
   }
   std::optional<uid_t> owner;
-  TRY_CTX(sys::RunInNetNs(netns,
-                          [&]() -> Result<> {
-                            sys::RouteSocket route = TRY(sys::RouteSocket::Open());
-                            if (TRY(route.FindLink(kTapName)))
-                              owner = TRY(route.TapOwner(kTapName));
-                            return {};
-                          }),
-          what);
+  const auto look = [&]() -> Result<> {
+    sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+    if (TRY(route.FindLink(kTapName))) owner = TRY(route.TapOwner(kTapName));
+    return {};
+  };
+  TRY_CTX(sys::RunInNetNs(netns, look), what);
   if (!owner) {
     return base::Fail(base::Code::kFailedPrecondition,
                       fmt::format("{}: its TAP device is gone", what));
@@ -197,12 +195,11 @@ Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
 Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy) {
   const std::string what = fmt::format("set the policy of network slot {}", index);
   const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
-  TRY_CTX(sys::RunInNetNs(netns,
-                          [&]() -> Result<> {
-                            TRY(RunNft(RemoveTable(kInnerTable) + SlotRules(plan, policy)));
-                            return {};
-                          }),
-          what);
+  const auto apply = [&]() -> Result<> {
+    TRY(RunNft(RemoveTable(kInnerTable) + SlotRules(plan, policy)));
+    return {};
+  };
+  TRY_CTX(sys::RunInNetNs(netns, apply), what);
   return {};
 }
 

@@ -106,11 +106,12 @@ std::string NetNsPath(const std::string& name) {
 
 base::Result<UniqueFd> NewNetNs() {
   UniqueFd netns;
-  TRY(OnFreshThread([&]() -> base::Result<> {
+  const auto make = [&]() -> base::Result<> {
     if (unshare(CLONE_NEWNET) != 0) return FailNeedingRoot(errno, "make a network namespace");
     netns = TRY(CurrentNetNs());
     return {};
-  }));
+  };
+  TRY(OnFreshThread(make));
   return netns;
 }
 
