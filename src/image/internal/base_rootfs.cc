@@ -29,7 +29,7 @@ constexpr int kRecipeVersion = 1;
 constexpr uid_t kUserId = 1000;
 constexpr std::uint64_t kRoomNeeded = 2ull << 30;
 
-constexpr std::array<std::string_view, 29> kPackages = {"bash",
+constexpr std::array<std::string_view, 30> kPackages = {"bash",
                                                         "bzip2",
                                                         "ca-certificates",
                                                         "curl",

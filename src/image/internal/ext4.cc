@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -57,11 +58,32 @@ Result<> MakeExt4(const std::string& tree, const std::string& disk, std::uint64_
       return FailErrno(errno, fmt::format("set the size of '{}'", disk));
     }
   }
+  // Half of the usual journal for large disks: each clone writes all of it in time.
+  const auto journal = std::clamp<std::uint64_t>(bytes / (16 << 20), 4, 32);
   sys::ToolSpec mkfs;
-  mkfs.argv = {"mke2fs", "-q", "-F", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0",
-               // Half of the usual journal: each clone writes all of it in time.
-               "-J", "size=32", "-O", kFeatures, "-e", "remount-ro", "-L", "tinderbox", "-E",
-               "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,resize=268435456", "-d", tree,
+  mkfs.argv = {"mke2fs",
+               "-q",
+               "-F",
+               "-b",
+               "4096",
+               "-I",
+               "256",
+               "-i",
+               "16384",
+               "-m",
+               "0",
+               "-J",
+               fmt::format("size={}", journal),
+               "-O",
+               kFeatures,
+               "-e",
+               "remount-ro",
+               "-L",
+               "tinderbox",
+               "-E",
+               "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,resize=268435456",
+               "-d",
+               tree,
                disk};
   mkfs.deadline = base::Deadline::After(std::chrono::minutes(10));
   const auto made = TRY(sys::RunTool(mkfs));
