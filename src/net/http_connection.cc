@@ -137,6 +137,8 @@ AsyncResult<std::size_t> HttpConnection::Fill(std::chrono::seconds timeout) {
     if (errno == EINTR) continue;
     if (errno != EAGAIN) co_return std::unexpected(GoneError());
     CO_TRY_VOID(co_await WaitReady(StreamSocket::wait_read, timeout));
+    // The watch for the client's end may have taken the bytes in already.
+    if (in_.size() > old) co_return in_.size() - old;
   }
 }
 
@@ -345,7 +347,7 @@ void HttpConnection::CheckDeadlines(Clock::time_point now) {
 // --- Watching for the client's end while nothing is read
 
 void HttpConnection::Watch() {
-  if (watching_ || gone_ || closed_ || taken_ || !parser_->is_done()) return;
+  if (watching_ || gone_ || closed_ || taken_) return;
   watching_ = true;
   socket_.async_wait(StreamSocket::wait_read,
                      [self = shared_from_this(), generation = generation_](auto ec) {
@@ -371,7 +373,7 @@ void HttpConnection::OnWatched() {
 
 bool HttpConnection::Gone() {
   if (gone_ || closed_) return true;
-  if (taken_ || !parser_->is_done()) return false;
+  if (taken_) return false;
   char byte;
   const ssize_t n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);

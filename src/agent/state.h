@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "agent/users.h"
+#include "base/error.h"
+
+namespace tinderbox::agent {
+
+// What the host has told the agent about the sandbox (POST /init). One per agent, on its one
+// thread.
+struct AgentState {
+  // True where only the host may call /init: as process 1 of a VM. Requests that come from the
+  // guest itself are then refused there.
+  bool init_from_host_only = false;
+  std::optional<std::string> access_token;
+  std::map<std::string, std::string> env = {{"E2B_SANDBOX", "true"}};
+  std::string default_user;  // empty: "user" where there is one, else root
+  std::string default_workdir;
+};
+
+// The user that a request means: `name`, or the default where it is empty. kUnauthenticated for one
+// that does not exist.
+base::Result<User> RequestUser(const AgentState& state, std::string_view name);
+
+// The name in an "Authorization: Basic" header; empty for no header, kUnauthenticated for a broken
+// one.
+base::Result<std::string> BasicAuthUser(std::string_view authorization);
+
+// Compares in time that does not depend on where the two differ.
+bool SameSecret(std::string_view a, std::string_view b);
+
+}  // namespace tinderbox::agent
