@@ -363,6 +363,9 @@ TEST_F(EgressRootTest, TheHostsRulesHoldWithoutTheNamespaces) {
     TRY(RunNft("delete table ip out\n"));
     return {};
   });
+  for (const std::string& link : {std::string("all"), options_.prefix + "v1"}) {
+    ASSERT_TRUE(sys::WriteExisting("/proc/sys/net/ipv4/conf/" + link + "/rp_filter", "0"));
+  }
   const int seen = internet_->server().served();
   EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 80), 0);
   EXPECT_EQ(internet_->server().served(), seen);

@@ -12,11 +12,13 @@
 namespace tinderbox::network::testing {
 
 HostState::HostState(const std::string& prefix) {
-  for (const std::string& name : sys::NetNsNames().value()) {
+  const auto names = sys::NetNsNames().value();
+  for (const std::string& name : names) {
     if (name.starts_with(prefix + "-")) namespaces.push_back(name);
   }
   sys::RouteSocket route = std::move(sys::RouteSocket::Open()).value();
-  for (const sys::LinkInfo& link : route.Links().value()) links.push_back(link.name);
+  const auto all_links = route.Links().value();
+  for (const sys::LinkInfo& link : all_links) links.push_back(link.name);
   tables = Tool({"nft", "list", "tables"});
   routes = Tool({"ip", "route"});
   const std::filesystem::directory_iterator open("/proc/self/fd");
