@@ -79,7 +79,7 @@ Result<> AgentLink::AwaitHealth(vmm::LaunchedVm& vm, Deadline deadline) const {
       Error(Code::kDeadlineExceeded,
             fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}",
                         last, vm.ConsoleTail(kShownConsole).value_or("")))
-          .WithRemedy("On a very busy host raise boot_deadline in the configuration."));
+          .WithRemedy("On a very busy host raise limits.boot_seconds in the configuration."));
 }
 
 std::string InitBody(const Identity& identity) {

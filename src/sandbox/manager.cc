@@ -147,7 +147,7 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const CreateRequest& request,
       return std::unexpected(
           Error(Code::kResourceExhausted,
                 fmt::format("{} sandboxes exist, which is the limit of this host", living))
-              .WithRemedy("Remove some, or raise limits.max_sandboxes in the configuration."));
+              .WithRemedy("Remove some, or raise limits.sandboxes in the configuration."));
     }
     sandboxes_.emplace(record.id, sandbox);
   }
