@@ -267,27 +267,40 @@ TEST_F(EgressRootTest, ThePolicyChangesWhileTheGuestRuns) {
 
 TEST_F(EgressRootTest, OneGuestCannotFillTheHostsConnectionTable) {
   MakeGuest();
-  const auto send_from_many_ports = [&]() -> base::Result<> {
+  // One datagram from each of 500 more ports.
+  std::uint16_t port = 10000;
+  const auto send_some = [&]() -> base::Result<> {
     sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = {}, .sin_zero = {}};
     inet_pton(AF_INET, "198.51.100.1", &to.sin_addr);
-    for (int i = 0; i < kMostConnections + 500; ++i) {
+    for (const int last = port + 500; port < last; ++port) {
       const sys::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-      sockaddr_in from{.sin_family = AF_INET,
-                       .sin_port = htons(static_cast<std::uint16_t>(10000 + i)),
-                       .sin_addr = {},
-                       .sin_zero = {}};
+      sockaddr_in from{
+          .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {}, .sin_zero = {}};
       if (bind(fd.get(), reinterpret_cast<sockaddr*>(&from), sizeof(from)) != 0) {
         return base::FailErrno(errno, "bind a source port");
       }
       sendto(fd.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to));
-      if (i % 64 == 0) std::this_thread::sleep_for(milliseconds(1));  // the pump has small queues
     }
     return {};
   };
-  ASSERT_TRUE(sys::RunInNetNs(guest_->netns(), send_from_many_ports));
+  const auto tracked = [&] {
+    int count = 0;
+    InSlot(slot_, [&]() -> base::Result<> {
+      count = std::stoi(TRY(sys::ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")));
+      return {};
+    });
+    return count;
+  };
+  // A busy machine loses some on the way to the slot.
+  while (tracked() < kMostConnections && port < 60000) {
+    ASSERT_TRUE(sys::RunInNetNs(guest_->netns(), send_some));
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(sys::RunInNetNs(guest_->netns(), send_some));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_GE(tracked(), kMostConnections);
+  EXPECT_LE(tracked(), kMostConnections + 8);
   EXPECT_NE(FromGuest(Protocol::kUdp, "192.0.2.1", 53), 0);
-  EXPECT_LE(internet_->server().served(), kMostConnections);
-  EXPECT_GT(internet_->server().served(), kMostConnections / 2);
   // The neighbours notice nothing.
   guest_.reset();
   MakeGuest();
@@ -357,6 +370,9 @@ TEST_F(EgressRootTest, TheHostsRulesHoldWithoutTheNamespaces) {
     ExpectUnreachable(address, kHostPort);
   }
   EXPECT_EQ(host_server_->served(), served);
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+    EXPECT_NE(Exchange(internet_->netns(), protocol, "10.212.0.6", kHostPort, kShort), 0);
+  }
   EXPECT_EQ(inner.served(), 1);
   // And a source that is not of the veth's /30 goes nowhere, even to the internet.
   InSlot(slot_, []() -> base::Result<> {
