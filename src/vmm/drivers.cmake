@@ -5,4 +5,7 @@ set(driver_sources
   firecracker/api.cc firecracker/plan.cc firecracker/driver.cc
   qemu/qmp.cc qemu/plan.cc qemu/driver.cc)
 set(driver_tests
-  probe_test.cc)
+  probe_test.cc choose_test.cc version_test.cc
+  firecracker/plan_test.cc firecracker/api_test.cc
+  qemu/plan_test.cc qemu/qmp_test.cc
+  driver_contract_vm_test.cc driver_faults_vm_test.cc)

@@ -18,7 +18,21 @@ std::string HowItEnded(const ExitStatus& status) {
                           : fmt::format("ended with status {}", status.code);
 }
 
+// kNotFound: the root directory of a process that is dying cannot be opened any more.
+bool LooksLikeDeath(const base::Error& error) {
+  return error.code() == base::Code::kUnavailable || error.code() == base::Code::kNotFound;
+}
+
 }  // namespace
+
+bool HasEnded(LaunchedVm& vm) {
+  return vm.Wait(base::Deadline::After(std::chrono::milliseconds(0))).has_value();
+}
+
+bool DiedOf(LaunchedVm& vm, const base::Error& error) {
+  return LooksLikeDeath(error) ? vm.Wait(base::Deadline::After(kEndAllowed)).has_value()
+                               : HasEnded(vm);
+}
 
 StartingVm::~StartingVm() {
   if (!vm_) return;
@@ -33,7 +47,7 @@ StartingVm::~StartingVm() {
 }
 
 base::Error StartingVm::Explain(base::Error error) {
-  const bool gone = error.code() == base::Code::kUnavailable;
+  const bool gone = LooksLikeDeath(error);
   const auto status =
       vm_->Wait(base::Deadline::After(gone ? kEndAllowed : std::chrono::milliseconds(0)));
   if (!status) return error;

@@ -37,6 +37,11 @@ class StartingVm {
   std::unique_ptr<LaunchedVm> vm_;
 };
 
+bool HasEnded(LaunchedVm& vm);
+// Whether that is why a call to the VMM failed with `error`. A broken or impossible connection is
+// how a dying VMM looks: its end is waited for a moment then.
+bool DiedOf(LaunchedVm& vm, const base::Error& error);
+
 // `text` without its control characters, spaces collapsed, cut to its last `max` bytes.
 std::string LastWords(std::string_view text, std::size_t max);
 

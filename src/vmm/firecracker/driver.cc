@@ -17,8 +17,6 @@ using base::Result;
 
 namespace {
 
-bool HasEnded(LaunchedVm& vm) { return vm.Wait(base::Deadline::After({})).has_value(); }
-
 // A connection per call: Firecracker has ten, a VM may have handles in several processes, and a
 // connect costs microseconds.
 class FirecrackerVm : public Vm {
@@ -31,7 +29,7 @@ class FirecrackerVm : public Vm {
     if (HasEnded(*process_)) return VmState::kEnded;
     auto state = AskState(deadline);
     // It may have ended between the look and the question.
-    if (!state && HasEnded(*process_)) return VmState::kEnded;
+    if (!state && DiedOf(*process_, state.error())) return VmState::kEnded;
     return state;
   }
 

@@ -18,8 +18,6 @@ using base::Result;
 
 namespace {
 
-bool HasEnded(LaunchedVm& vm) { return vm.Wait(base::Deadline::After({})).has_value(); }
-
 // A connection per call: QEMU serves one monitor connection at a time and lets the next ones wait,
 // and a VM may have handles in several processes.
 class QemuVm : public Vm {
@@ -32,7 +30,7 @@ class QemuVm : public Vm {
     if (HasEnded(*process_)) return VmState::kEnded;
     auto state = AskState(deadline);
     // It may have ended between the look and the question.
-    if (!state && HasEnded(*process_)) return VmState::kEnded;
+    if (!state && DiedOf(*process_, state.error())) return VmState::kEnded;
     return state;
   }
 
@@ -60,7 +58,8 @@ Error WithRemedyFor(Error error) {
   const auto says = [&message](std::string_view words) {
     return message.find(words) != std::string::npos;
   };
-  if (says("PVH ELF Note") || says("could not load kernel") || says("invalid kernel"))
+  if (says("loading uncompressed kernel") || says("loading elf kernel") ||
+      says("could not load kernel") || says("invalid kernel"))
     return Error(Code::kInvalidArgument, message, error.where())
         .WithRemedy("Give an uncompressed x86-64 kernel (vmlinux) built with CONFIG_PVH.");
   if (says("Cannot allocate memory") || says("cannot set up guest memory"))
