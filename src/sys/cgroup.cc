@@ -69,10 +69,22 @@ std::vector<CgroupHierarchy> ReadHostCgroups() {
     if (controllers) hierarchy.controllers = Split(*controllers, ' ');
     for (auto& controller : hierarchy.controllers) std::erase(controller, '\n');
   }
-  return found;
+  return UsefulCgroups(std::move(found));
 }
 
 }  // namespace
+
+std::vector<CgroupHierarchy> UsefulCgroups(std::vector<CgroupHierarchy> all) {
+  const bool any_v1 =
+      std::ranges::any_of(all, [](const CgroupHierarchy& hierarchy) { return !hierarchy.v2; });
+  std::erase_if(all, [any_v1](const CgroupHierarchy& hierarchy) {
+    return hierarchy.v2 && any_v1 &&
+           std::ranges::none_of(kControllers, [&hierarchy](std::string_view controller) {
+             return Has(hierarchy.controllers, controller);
+           });
+  });
+  return all;
+}
 
 std::vector<CgroupHierarchy> ParseCgroupMounts(std::string_view mountinfo) {
   std::vector<CgroupHierarchy> found;
@@ -184,7 +196,7 @@ class CgroupBuilder {
         std::erase(handled_, controller);
         return {};
       }
-      TRY(WriteExisting(directory + "/cpu.cfs_period_us", std::to_string(kCpuPeriodUs)));
+      // A new group's period is the 100 ms that the quota is reckoned in.
       TRY(WriteExisting(directory + "/cpu.cfs_quota_us", std::to_string(CpuQuota())));
     } else {
       TRY(WriteExisting(directory + "/pids.max", std::to_string(settings_.pids)));

@@ -24,9 +24,12 @@ struct CgroupHierarchy {
   bool operator==(const CgroupHierarchy&) const = default;
 };
 
-// The host's hierarchies: v2 (with whatever controllers it has) and those of v1 that hold memory,
-// cpu or pids. Looked up once per process, since they do not move while a host is up.
+// The host's hierarchies that hold memory, cpu or pids; v2 also where no v1 hierarchy does. (A v2
+// hierarchy without controllers beside v1 is left out: a group in it would cost time and limit
+// nothing.) Looked up once per process, since they do not move while a host is up.
 const std::vector<CgroupHierarchy>& HostCgroups();
+// Those of `all` that HostCgroups would keep.
+std::vector<CgroupHierarchy> UsefulCgroups(std::vector<CgroupHierarchy> all);
 // The same out of the text of /proc/self/mountinfo; v2's controllers are left empty.
 std::vector<CgroupHierarchy> ParseCgroupMounts(std::string_view mountinfo);
 

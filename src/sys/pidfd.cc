@@ -80,8 +80,11 @@ Result<std::uint64_t> ProcessStartTime(pid_t pid) {
 }
 
 Result<std::string> BootId() {
-  std::string id = TRY(ReadFile("/proc/sys/kernel/random/boot_id", 64));
-  while (!id.empty() && id.back() == '\n') id.pop_back();
+  static const Result<std::string> id = []() -> Result<std::string> {
+    std::string text = TRY(ReadFile("/proc/sys/kernel/random/boot_id", 64));
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }();
   return id;
 }
 

@@ -128,13 +128,13 @@ Result<> LaunchSequence::MakeRunDir() {
   }
   if (!fresh) TRY(TakeOverRunDir());
   // Even if this process dies now, Remove() finds out what belongs to this directory.
-  return WriteRecord(run_dir_, {.id = spec_.id,
-                                .boot_id = TRY(sys::BootId()),
-                                .cgroup = spec_.cgroup,
-                                .vmm = spec_.vmm,
-                                .uid = spec_.uid,
-                                .gid = spec_.gid,
-                                .stop_grace = spec_.stop_grace});
+  return WriteFirstRecord(run_dir_, {.id = spec_.id,
+                                     .boot_id = TRY(sys::BootId()),
+                                     .cgroup = spec_.cgroup,
+                                     .vmm = spec_.vmm,
+                                     .uid = spec_.uid,
+                                     .gid = spec_.gid,
+                                     .stop_grace = spec_.stop_grace});
 }
 
 Result<> LaunchSequence::TakeOverRunDir() {

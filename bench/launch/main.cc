@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// bench_launch: how long it takes from the request to the VMM, by the launcher and by the same
+// sequence as a chain of programs, in turns, in one run. Needs root.
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <functional>
+
+#include "base/id.h"
+#include "rivals.h"
+#include "samples.h"
+#include "sys/file.h"
+#include "sys/netns.h"
+
+namespace tinderbox::bench {
+namespace {
+
+namespace json = boost::json;
+using base::Result;
+
+struct Options {
+  int rounds = 100;
+  int warm_up = 10;
+  int firecracker_rounds = 30;
+  std::string json_file = "bench-launch.json";
+  std::string firecracker;
+  bool priority = false;
+};
+
+// Directory and network namespace of the run; gone when it ends.
+class Stage {
+ public:
+  static Result<std::unique_ptr<Stage>> Set(const std::string& firecracker) {
+    auto stage = std::unique_ptr<Stage>(new Stage);
+    std::string pattern = "/tmp/tinderbox-bench-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) return base::FailErrno(errno, "make a directory");
+    stage->setting_ = {pattern, "tinderbox-bench-" + base::RandomHex(3), firecracker};
+    TRY(sys::MakeDirs(pattern + "/work"));
+    TRY(sys::WriteFileAtomic(pattern + "/kernel", "kernel"));
+    TRY(sys::WriteFileAtomic(pattern + "/rootfs", "rootfs"));
+    const auto netns = TRY(sys::NewNetNs());
+    TRY(sys::NameNetNs(netns, stage->setting_.netns));
+    return stage;
+  }
+  ~Stage() {
+    (void)sys::UnnameNetNs(setting_.netns);
+    (void)sys::RemoveTree(setting_.directory);
+  }
+  const Setting& setting() const { return setting_; }
+
+ private:
+  Stage() = default;
+  Setting setting_;
+};
+
+struct Rival {
+  Samples samples;
+  std::function<Result<double>()> run;
+};
+
+// In turns, so that whatever else the machine does falls on all of them alike.
+Result<> Measure(std::vector<Rival>& rivals, int warm_up, int rounds) {
+  for (int round = -warm_up; round < rounds; ++round) {
+    for (auto& rival : rivals) {
+      const double us = TRY_CTX(rival.run(), rival.samples.name());
+      if (round >= 0) rival.samples.Add(us);
+    }
+  }
+  return {};
+}
+
+// The launcher with its cgroup; the times of its steps go into `steps`.
+Result<double> LaunchAndBook(const Setting& setting, std::vector<Samples>* steps) {
+  std::vector<vmm::StepTiming> timings;
+  const double us = TRY(LaunchNoop(setting, true, &timings));
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    if (steps->size() <= i) steps->emplace_back("  step " + timings[i].step);
+    (*steps)[i].Add(static_cast<double>(timings[i].took.count()) / 1000);
+  }
+  return us;
+}
+
+struct Report {
+  std::vector<Rival> noop;
+  std::vector<Rival> firecracker;
+  std::vector<Samples> steps;
+};
+
+Result<> Show(const Report& report, const Options& options) {
+  const double ratio = report.noop[2].samples.median() / report.noop[0].samples.median();
+  utsname host{};
+  ::uname(&host);
+  std::string text = fmt::format(
+      "request → first instruction of the VMM; one at a time, page cache warm{}; {} CPUs, Linux "
+      "{}\n",
+      options.priority ? ", nice -20" : "", ::sysconf(_SC_NPROCESSORS_ONLN), host.release);
+  json::array rows;
+  const auto add = [&](const Samples& samples) {
+    text += samples.TableRow();
+    rows.push_back(samples.ToJson());
+  };
+  text += Samples::TableHead();
+  for (const auto& rival : report.noop) add(rival.samples);
+  for (const auto& rival : report.firecracker) add(rival.samples);
+  text +=
+      "where the launcher's time goes (the warden's steps and the launcher's overlap in part)\n";
+  for (const auto& step : report.steps) add(step);
+  text +=
+      fmt::format("the launcher (with cgroup) is {:.1f} times as fast as the shell chain\n", ratio);
+  fmt::print("{}", text);
+  const json::object object{
+      {"benchmark", "launch"}, {"kernel", host.release}, {"cpus", ::sysconf(_SC_NPROCESSORS_ONLN)},
+      {"concurrency", 1},      {"pageCache", "warm"},    {"priority", options.priority},
+      {"ratio", ratio},        {"results", rows}};
+  TRY(sys::WriteFileAtomic(options.json_file, json::serialize(object) + "\n"));
+  fmt::print("written to {}\n", options.json_file);
+  return {};
+}
+
+Result<> Run(const Options& options) {
+  if (options.priority) {
+    // Inherited by every program of every rival alike.
+    if (::setpriority(PRIO_PROCESS, 0, -20) != 0) return base::FailErrno(errno, "take priority");
+  }
+  const auto stage = TRY(Stage::Set(options.firecracker));
+  const Setting& setting = stage->setting();
+  Report report;
+  report.noop.push_back(
+      {Samples("launcher, with cgroup"), [&] { return LaunchAndBook(setting, &report.steps); }});
+  report.noop.push_back(
+      {Samples("launcher, no cgroup"), [&] { return LaunchNoop(setting, false); }});
+  report.noop.push_back(
+      {Samples("shell chain (no jail, no cgroup)"), [&] { return ChainNoop(setting); }});
+  TRY(Measure(report.noop, options.warm_up, options.rounds));
+  // The warm-up's steps are not told apart from the others; they are few.
+  if (!options.firecracker.empty()) {
+    report.firecracker.push_back({Samples("Firecracker, launcher → API's first answer"),
+                                  [&] { return LaunchFirecracker(setting); }});
+    report.firecracker.push_back({Samples("Firecracker, shell chain → API's first answer"),
+                                  [&] { return ChainFirecracker(setting); }});
+    TRY(Measure(report.firecracker, 3, options.firecracker_rounds));
+  }
+  return Show(report, options);
+}
+
+}  // namespace
+}  // namespace tinderbox::bench
+
+int main(int argc, char** argv) {
+  tinderbox::bench::Options options;
+  CLI::App app("Request → VMM: the launcher against the same sequence as a shell chain",
+               "bench_launch");
+  app.add_option("--rounds", options.rounds)->capture_default_str();
+  app.add_option("--warm-up", options.warm_up)->capture_default_str();
+  app.add_option("--firecracker-rounds", options.firecracker_rounds)->capture_default_str();
+  app.add_option("--json", options.json_file, "Where the figures go")->capture_default_str();
+  app.add_option("--firecracker", options.firecracker,
+                 "Its program; without it, those rows are left out")
+      ->envname("TINDERBOX_FIRECRACKER");
+  app.add_flag("--priority", options.priority,
+               "Run all of it at nice -20: for machines that have other work to do");
+  CLI11_PARSE(app, argc, argv);
+  if (::geteuid() != 0) {
+    fmt::print(stderr, "bench_launch: needs root\n");
+    return 1;
+  }
+  const auto done = tinderbox::bench::Run(options);
+  if (done) return 0;
+  fmt::print(stderr, "bench_launch: {}\n", done.error().ToString());
+  return 1;
+}
