@@ -5,6 +5,7 @@
 // target that must be out of reach has a server that would answer, and the played host reaches it:
 // only the rules can be why the guest does not.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -330,7 +331,7 @@ TEST_F(EgressRootTest, AConnectionFromBeforeARestoreIsReset) {
     }
     return {};
   };
-  auto guest_netns = sys::UniqueFd(dup(guest_->netns().get()));
+  auto guest_netns = sys::UniqueFd(fcntl(guest_->netns().get(), F_DUPFD_CLOEXEC, 0));
   ASSERT_TRUE(sys::RunInNetNs(guest_netns, connect_out));
   const Slot fresh = Acquire();
   guest_.reset();

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
+#include <functional>
 #include <set>
 #include <thread>
 
@@ -97,7 +97,7 @@ TEST_F(SlotPoolRootTest, QuarantineKeepsAnIndexBackWhileAnotherIsFree) {
 TEST_F(SlotPoolRootTest, TwentyAtOnce) {
   Open();
   const HostState before(options_.prefix);
-  std::vector<std::optional<base::Result<Slot>>> slots(20);
+  std::vector<base::Result<Slot>> slots(20, base::Fail(Code::kInternal, "not tried"));
   const auto in_parallel = [](std::size_t count, const std::function<void(std::size_t)>& work) {
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < count; ++i) threads.emplace_back([&, i] { work(i); });
@@ -106,12 +106,12 @@ TEST_F(SlotPoolRootTest, TwentyAtOnce) {
   in_parallel(20, [&](std::size_t i) { slots[i] = pool_->Acquire({}, kUidBase); });
   std::set<std::uint32_t> indexes;
   for (const auto& slot : slots) {
-    ASSERT_TRUE(*slot) << (*slot).error().ToString();
-    indexes.insert((*slot)->index);
+    ASSERT_TRUE(slot) << slot.error().ToString();
+    indexes.insert(slot->index);
   }
   EXPECT_EQ(indexes.size(), 20u);
   EXPECT_EQ(*indexes.rbegin(), 20u);
-  in_parallel(20, [&](std::size_t i) { EXPECT_TRUE(pool_->Release((*slots[i])->index)); });
+  in_parallel(20, [&](std::size_t i) { EXPECT_TRUE(pool_->Release(slots[i]->index)); });
   EXPECT_EQ(HostState(options_.prefix), before);
 }
 
@@ -177,8 +177,8 @@ TEST_F(SlotPoolRootTest, DialGivesUpOnSilenceAtTheDeadline) {
 TEST_F(SlotPoolRootTest, DialFindsAGuestThatComesUpMeanwhile) {
   Open();
   const Slot slot = Acquire();
-  std::optional<base::Result<sys::UniqueFd>> fd;
-  std::optional<steady_clock::time_point> connected;
+  base::Result<sys::UniqueFd> fd = base::Fail(Code::kInternal, "not tried");
+  steady_clock::time_point connected;
   std::thread dialler([&] {
     fd = pool_->Dial(slot.index, 49983, Deadline::After(seconds(10)));
     connected = steady_clock::now();
@@ -190,9 +190,9 @@ TEST_F(SlotPoolRootTest, DialFindsAGuestThatComesUpMeanwhile) {
   Guest guest(slot, std::move(netns));
   const auto up = steady_clock::now();
   dialler.join();
-  ASSERT_TRUE(*fd) << (*fd).error().ToString();
+  ASSERT_TRUE(fd) << fd.error().ToString();
   // Without repeated attempts the kernel's own would come at 1 s and 3 s.
-  EXPECT_LT(*connected - up, milliseconds(800));
+  EXPECT_LT(connected - up, milliseconds(800));
 }
 
 TEST_F(SlotPoolRootTest, AdoptsWhatOutlivedThePool) {

@@ -62,47 +62,21 @@ Result<> MakeTap(sys::RouteSocket& route, uid_t uid) {
   return route.AddPermanentNeighbour(kTapName, guest, guest_mac);
 }
 
-// Deletes the host's end, and with it the pair. Explicitly, because a namespace goes away some time
-// after its last user, and the name shall be free at once.
-Result<bool> DeleteVeth(const AddressPlan& plan, std::uint32_t index) {
-  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
-  return route.DeleteLink(plan.VethName(index));
-}
-
-// Undoes a half-made slot unless told to keep it.
-class Undo {
- public:
-  Undo(const AddressPlan& plan, std::uint32_t index) : plan_(plan), index_(index) {}
-  Undo(const Undo&) = delete;
-  Undo& operator=(const Undo&) = delete;
-  ~Undo() {
-    // The failure that led here is what the caller hears of; what cannot be undone is found by
-    // Sweep.
-    if (veth_) (void)DeleteVeth(plan_, index_);
-    if (name_) (void)sys::UnnameNetNs(plan_.NetNsName(index_));
-  }
-  void OweName() { name_ = true; }
-  void OweVeth() { veth_ = true; }
-  void Keep() { name_ = veth_ = false; }
-
- private:
-  const AddressPlan& plan_;
-  std::uint32_t index_;
-  bool name_ = false;
-  bool veth_ = false;
+// What of a slot is on the host so far: what its undo has to take away.
+struct Progress {
+  bool name = false;
+  bool veth = false;
 };
 
-struct InnerSpec {
+struct SlotSpec {
   const AddressPlan& plan;
   std::uint32_t index;
   const EgressPolicy& policy;
   uid_t uid;
-  sys::FdRef host;
-  Undo& undo;
 };
 
 // Everything inside the namespace; runs on a thread that has entered it.
-Result<> SetUpInside(const InnerSpec& spec) {
+Result<> SetUpInside(const SlotSpec& spec, sys::FdRef host, Progress& progress) {
   TRY_CTX(SetInnerOptions(), "set namespace options");
   // The rules stand before the first link is up: there is no moment without them.
   TRY(RunNft(SlotRules(spec.plan, spec.policy)));
@@ -113,8 +87,8 @@ Result<> SetUpInside(const InnerSpec& spec) {
                      .mac = AddressPlan::UplinkMac(spec.index),
                      .peer_name = spec.plan.VethName(spec.index),
                      .peer_mac = AddressPlan::HostMac(spec.index),
-                     .peer_netns = spec.host}));
-  spec.undo.OweVeth();
+                     .peer_netns = host}));
+  progress.veth = true;
   TRY(route.AddAddress(kUplinkName, spec.plan.UplinkAddress(spec.index)));
   TRY(route.SetUp(kUplinkName));
   // Permanent at both ends: the kernel's neighbour table is one for all namespaces, holds 1024
@@ -124,17 +98,30 @@ Result<> SetUpInside(const InnerSpec& spec) {
   return route.AddRoute({sys::Ipv4{0}, 0}, gateway, kUplinkName);
 }
 
-Result<> SetUpHostEnd(const AddressPlan& plan, std::uint32_t index) {
+Result<> SetUpHostEnd(const AddressPlan& plan, std::uint32_t index, sys::RouteSocket& route) {
   const std::string veth = plan.VethName(index);
   TRY(SetNet(fmt::format("ipv6/conf/{}/disable_ipv6", veth), "1"));
   TRY(SetNet(fmt::format("ipv4/conf/{}/rp_filter", veth), "1"));
   TRY(SetNet(fmt::format("ipv4/conf/{}/accept_redirects", veth), "0"));
   TRY(SetNet(fmt::format("ipv4/conf/{}/send_redirects", veth), "0"));
-  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
   TRY(route.AddAddress(veth, plan.HostAddress(index)));
   TRY(route.SetUp(veth));
   return route.AddPermanentNeighbour(veth, plan.UplinkAddress(index).address,
                                      AddressPlan::UplinkMac(index));
+}
+
+Result<> Build(const SlotSpec& spec, sys::RouteSocket& route, Progress& progress) {
+  const std::string veth = spec.plan.VethName(spec.index);
+  // Looked at first: it costs little, and a namespace made for nothing costs much.
+  if (TRY(route.FindLink(veth))) {
+    return base::Fail(base::Code::kAlreadyExists, fmt::format("link '{}' exists already", veth));
+  }
+  const sys::UniqueFd host = TRY(sys::CurrentNetNs());
+  const sys::UniqueFd netns = TRY(sys::NewNetNs());
+  TRY(sys::NameNetNs(netns, spec.plan.NetNsName(spec.index)));
+  progress.name = true;
+  TRY(sys::RunInNetNs(netns, [&] { return SetUpInside(spec, host, progress); }));
+  return SetUpHostEnd(spec.plan, spec.index, route);
 }
 
 Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
@@ -151,23 +138,22 @@ Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
 Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy,
                       uid_t uid) {
   const std::string what = fmt::format("make network slot {}", index);
-  const sys::UniqueFd host = TRY_CTX(sys::CurrentNetNs(), what);
-  // Looked at first: it costs little, and a namespace made for nothing costs much.
+  // Opened now, so that the undo of a failure for want of descriptors needs none.
   sys::RouteSocket route = TRY_CTX(sys::RouteSocket::Open(), what);
-  if (TRY_CTX(route.FindLink(plan.VethName(index)), what)) {
-    return base::Fail(base::Code::kAlreadyExists,
-                      fmt::format("{}: link '{}' exists already", what, plan.VethName(index)));
+  const SlotSpec spec{.plan = plan, .index = index, .policy = policy, .uid = uid};
+  Progress progress;
+  auto built = Build(spec, route, progress);
+  if (built) return Describe(plan, index, uid);
+  auto error = std::move(built).error().WithContext(what);
+  if (progress.veth) {
+    const auto undone = route.DeleteLink(plan.VethName(index));
+    if (!undone) error = std::move(error).WithContext("not undone: " + undone.error().ToString());
   }
-  Undo undo(plan, index);
-  const sys::UniqueFd netns = TRY_CTX(sys::NewNetNs(), what);
-  TRY_CTX(sys::NameNetNs(netns, plan.NetNsName(index)), what);
-  undo.OweName();
-  const InnerSpec inner{
-      .plan = plan, .index = index, .policy = policy, .uid = uid, .host = host, .undo = undo};
-  TRY_CTX(sys::RunInNetNs(netns, [&] { return SetUpInside(inner); }), what);
-  TRY_CTX(SetUpHostEnd(plan, index), what);
-  undo.Keep();
-  return Describe(plan, index, uid);
+  if (progress.name) {
+    const auto undone = sys::UnnameNetNs(plan.NetNsName(index));
+    if (!undone) error = std::move(error).WithContext("not undone: " + undone.error().ToString());
+  }
+  return std::unexpected(std::move(error));
 }
 
 Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
