@@ -12,6 +12,8 @@
 
 #include "base/id.h"
 #include "sys/file.h"
+#include "sys/netlink_tap.h"
+#include "sys/netns.h"
 #include "vmm/driver_test_fixture.h"
 
 namespace tinderbox::vmm {
@@ -260,6 +262,36 @@ TEST_P(DriverContract, DiskAndInitrdAreTaken) {
   const auto again = Begin(*driver_, spec);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->process().Wait(Soon()).value().code, 0);
+}
+
+TEST_P(DriverContract, NetworkDeviceInANamespaceOfItsOwn) {
+  VmSpec spec = Guest("hello");
+  const std::string name = "tinderbox-driver-test-" + base::RandomHex(4);
+  const auto netns = sys::NewNetNs();
+  ASSERT_TRUE(netns) << netns.error().ToString();
+  ASSERT_TRUE(sys::NameNetNs(*netns, name));
+  const std::unique_ptr<const std::string, void (*)(const std::string*)> unname(
+      &name, [](const std::string* n) { EXPECT_TRUE(sys::UnnameNetNs(*n)); });
+  const auto added =
+      sys::RunInNetNs(*netns, [&] { return sys::AddTap("tap0", spec.uid, spec.gid); });
+  ASSERT_TRUE(added) << added.error().ToString();
+
+  spec.netns = sys::NetNsPath(name);
+  spec.tap = "tap0";
+  spec.mac = "02:fc:00:00:00:05";
+  const auto vm = Begin(*driver_, spec);
+  ASSERT_TRUE(vm);
+  const auto status = vm->process().Wait(Soon());
+  ASSERT_TRUE(status) << status.error().ToString();
+  EXPECT_EQ(status->code, 0) << vm->process().ConsoleTail(4096).value_or("");
+
+  if (IsFake(GetParam())) return;  // which opens no TAP
+  ASSERT_TRUE(Remove(spec.run_dir));
+  spec.tap = "tap1";
+  const auto without = driver_->Launch(spec, Soon());
+  ASSERT_FALSE(without);
+  EXPECT_EQ(without.error().code(), Code::kFailedPrecondition) << without.error().ToString();
+  EXPECT_THAT(without.error().ToString(), HasSubstr("tap1"));
 }
 
 TEST_P(DriverContract, FourAtOnce) {
