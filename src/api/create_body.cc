@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <limits>
 #include <utility>
 
 #include "api/request_fields.h"
@@ -19,8 +20,8 @@ using base::Result;
 
 constexpr char kLater[] = "it is not supported yet";
 constexpr std::size_t kMaxMapBytes = 64 << 10;
-constexpr std::int64_t kMaxMemoryMib = std::int64_t{1} << 20;
-constexpr std::int64_t kMaxCpus = 1024;
+// The manager knows what is too little and too much, and says it better.
+constexpr std::int64_t kMaxSize = std::numeric_limits<std::uint32_t>::max();
 
 bool Contains(const std::string& text, char c) { return text.find(c) != text.npos; }
 
@@ -129,10 +130,10 @@ void ReadIam(FieldReader& fields) {
 }
 
 void ReadSize(FieldReader& fields, sandbox::CreateRequest& request) {
-  if (const auto memory = fields.Integer("memoryMB", 1, kMaxMemoryMib)) {
+  if (const auto memory = fields.Integer("memoryMB", 0, kMaxSize)) {
     request.memory_mib = static_cast<std::uint32_t>(*memory);
   }
-  if (const auto cpus = fields.Integer("cpuCount", 1, kMaxCpus)) {
+  if (const auto cpus = fields.Integer("cpuCount", 0, kMaxSize)) {
     request.cpus = static_cast<std::uint32_t>(*cpus);
   }
 }

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <thread>
 
-#include "sys/fd.h"
+#include "net/http_client.h"
 
 // For the proxy's tests: raw ends, which can do what no library would.
 namespace tinderbox::api {

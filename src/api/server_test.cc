@@ -151,7 +151,7 @@ TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
            {"metadata", R"("metadata":[])"},
            {"envVars", R"("envVars":{"A=B":"1"})"},
            {"allow_internet_access", R"("allow_internet_access":"no")"},
-           {"memoryMB", R"("memoryMB":0)"},
+           {"memoryMB", R"("memoryMB":1.5)"},
            {"cpuCount", R"("cpuCount":-1)"},
            {"secure", R"("secure":1)"}}) {
     const auto response = Call("POST", "/v2/sandboxes", R"({"templateID":"base",)" + body + "}");

@@ -1,0 +1,218 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/doctor.h"
+
+#include <fmt/format.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+
+#include "sys/cgroup.h"
+#include "sys/file.h"
+#include "sys/reflink.h"
+
+namespace tinderbox::daemon {
+namespace {
+
+using api::Check;
+
+constexpr std::uint64_t kGib = 1ull << 30;
+
+Check Ok(std::string name, std::string detail) {
+  return {std::move(name), "ok", std::move(detail), ""};
+}
+Check Warn(std::string name, std::string detail, std::string remedy) {
+  return {std::move(name), "warn", std::move(detail), std::move(remedy)};
+}
+Check Bad(std::string name, std::string detail, std::string remedy) {
+  return {std::move(name), "fail", std::move(detail), std::move(remedy)};
+}
+Check Failed(std::string name, const base::Error& error) {
+  return Bad(std::move(name), error.ToString(), error.remedy());
+}
+
+std::string Gib(std::uint64_t bytes) {
+  return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / static_cast<double>(kGib));
+}
+
+Check CheckRoot() {
+  if (::geteuid() == 0) return Ok("root", "the daemon runs as root");
+  return Bad("root", "the daemon does not run as root", "Start it with sudo or as a service.");
+}
+
+Check CheckKernel() {
+  utsname names{};
+  ::uname(&names);
+  const std::string detail = fmt::format("Linux {}", names.release);
+  if (KernelVersion(names.release) >= std::pair(5, 10)) return Ok("kernel", detail);
+  return Bad("kernel", detail, "Use Linux 5.10 or later: pidfds and clone3 are needed.");
+}
+
+Check CheckKvm(const System& system) {
+  const vmm::KvmReport& kvm = system.choice.kvm;
+  const std::string detail = fmt::format("{}: {}", vmm::VerdictName(kvm.verdict), kvm.detail);
+  switch (kvm.verdict) {
+    case vmm::KvmReport::Verdict::kWhole: return Ok("kvm", detail);
+    case vmm::KvmReport::Verdict::kAbsent:
+      return Warn(
+          "kvm", detail,
+          "Turn on virtualization in the firmware, or nested virtualization for this virtual "
+          "machine, and load kvm_intel or kvm_amd. Without it guests are emulated: slower, "
+          "and more weakly isolated.");
+    case vmm::KvmReport::Verdict::kUnusable:
+    case vmm::KvmReport::Verdict::kSlow:
+      return Warn(
+          "kvm", detail,
+          "This host's /dev/kvm cannot run an unmodified Linux; use a host whose hypervisor "
+          "offers real nested virtualization. Until then guests are emulated.");
+  }
+  return Bad("kvm", detail, "");
+}
+
+Check CheckVmm(const System& system) {
+  const vmm::Capabilities& vmm = system.choice.driver->capabilities();
+  const std::string detail = fmt::format(
+      "{} {} ({}), {}: {}", vmm.vmm, vmm.version, vmm.binary,
+      vmm.accelerator == vmm::Accelerator::kKvm ? "KVM" : "emulation (TCG)", system.choice.reason);
+  if (!vmm.runs_linux) {
+    return Bad("vmm", detail,
+               "With this accelerator no unmodified Linux boots here: set vmm = \"auto\".");
+  }
+  return Ok("vmm", detail);
+}
+
+Check CheckPrograms(const System& system) {
+  for (const std::string& path : {system.agent, system.warden}) {
+    if (::access(path.c_str(), X_OK) != 0) {
+      return Bad("programs", fmt::format("{} is gone or not executable", path),
+                 "Install Tinderbox again.");
+    }
+  }
+  return Ok("programs", fmt::format("{}, {}", system.agent, system.warden));
+}
+
+Check CheckTun() {
+  if (::access("/dev/net/tun", F_OK) == 0) return Ok("tun", "/dev/net/tun is there");
+  return Bad("tun", "there is no /dev/net/tun", "Load the module: sudo modprobe tun");
+}
+
+Check CheckCgroups(const Config& config) {
+  if (!config.limits.enforce) {
+    return Warn("cgroups", "no limits are set on VMs (limits.enforce = false)",
+                "Set limits.enforce = true, so that one sandbox cannot starve the others.");
+  }
+  std::string found, missing;
+  for (const std::string_view controller : {"memory", "cpu", "pids"}) {
+    std::string where;
+    for (const sys::CgroupHierarchy& hierarchy : sys::HostCgroups()) {
+      if (where.empty() &&
+          std::ranges::find(hierarchy.controllers, controller) != hierarchy.controllers.end()) {
+        where = hierarchy.v2 ? "v2" : "v1";
+      }
+    }
+    std::string& list = where.empty() ? missing : found;
+    if (!list.empty()) list += ", ";
+    list += where.empty() ? std::string(controller) : fmt::format("{} ({})", controller, where);
+  }
+  if (missing.empty()) return Ok("cgroups", fmt::format("limits on {}", found));
+  return Warn("cgroups",
+              fmt::format("limits on {}; none on {}", found.empty() ? "nothing" : found, missing),
+              "Boot the kernel with those controllers (cgroup_enable=memory where that one is "
+              "missing).");
+}
+
+Check CheckStorage(System& system) {
+  const std::string& pool = system.library->pool_dir();
+  const auto reflinks = sys::HasReflinks(pool);
+  if (!reflinks) return Failed("storage", reflinks.error());
+  if (!*reflinks) {
+    return Bad("storage", fmt::format("{} has no reflinks", pool),
+               "Restart the daemon: it makes a pool that has.");
+  }
+  const auto space = system.library->PoolSpace();
+  if (!space) return Failed("storage", space.error());
+  const std::string detail = fmt::format("{}: reflinks, {} free of {}", pool,
+                                         Gib(space->free_bytes), Gib(space->total_bytes));
+  if (space->free_bytes < kGib) {
+    return Bad("storage", detail, "Free disk space: new sandboxes may fail.");
+  }
+  if (space->free_bytes < 5 * kGib) return Warn("storage", detail, "Free disk space soon.");
+  return Ok("storage", detail);
+}
+
+Check CheckMemory() {
+  std::uint64_t available_kib = 0;
+  const std::string text = sys::ReadFile("/proc/meminfo").value_or("");
+  if (const auto at = text.find("MemAvailable:"); at != text.npos) {
+    std::sscanf(text.c_str() + at, "MemAvailable: %lu", &available_kib);
+  }
+  const std::string detail = fmt::format("{} available", Gib(available_kib << 10));
+  if (available_kib < (512u << 10)) {
+    return Bad("memory", detail, "Free memory: a sandbox takes 512 MiB unless told otherwise.");
+  }
+  if (available_kib < (2u << 20)) return Warn("memory", detail, "Few more sandboxes fit.");
+  return Ok("memory", detail);
+}
+
+Check CheckGuestKernel(System& system) {
+  const auto kernel = system.library->DefaultKernel();
+  return kernel ? Ok("guest kernel", kernel->version) : Failed("guest kernel", kernel.error());
+}
+
+Check CheckTemplates(System& system) {
+  const auto base = system.library->FindTemplate("base");
+  if (!base) {
+    return Bad(
+        "template", base.error().ToString(),
+        base.error().remedy().empty() ? "Make it: sudo tinderboxd prepare" : base.error().remedy());
+  }
+  return Ok("template", fmt::format("base, made {}", base->created_at));
+}
+
+Check CheckApi(const Config& config) {
+  if (config.listen.empty()) {
+    return Warn("api", "no TCP port: SDKs cannot connect", "Set `listen` in the configuration.");
+  }
+  const auto listen = ParseListen(config.listen);
+  if (listen && !listen->loopback) {
+    return Warn("api", fmt::format("listens on {}, without TLS", config.listen),
+                "Put a proxy with TLS in front, or listen on 127.0.0.1.");
+  }
+  return Ok("api", fmt::format("listens on {} and {}", config.listen, config.socket));
+}
+
+}  // namespace
+
+std::pair<int, int> KernelVersion(std::string_view release) {
+  int major = 0, minor = 0;
+  const char* end = release.data() + release.size();
+  const auto first = std::from_chars(release.data(), end, major);
+  if (first.ec != std::errc() || first.ptr == end || *first.ptr != '.') return {0, 0};
+  const auto second = std::from_chars(first.ptr + 1, end, minor);
+  if (second.ec != std::errc()) return {0, 0};
+  return {major, minor};
+}
+
+std::vector<Check> RunDoctor(const Config& config, System& system) {
+  std::vector<Check> checks = {CheckRoot(),           CheckKernel(),
+                               CheckKvm(system),      CheckVmm(system),
+                               CheckPrograms(system), CheckTun(),
+                               CheckCgroups(config),  CheckStorage(system),
+                               CheckMemory(),         CheckGuestKernel(system),
+                               CheckTemplates(system)};
+  const std::vector<std::string> warnings = network::HostWarnings(PoolOptionsOf(config));
+  if (warnings.empty()) {
+    checks.push_back(Ok("network", fmt::format("links in {}, forwarding on", config.network.cidr)));
+  }
+  for (const std::string& warning : warnings) {
+    checks.push_back(Warn("network", warning, "See the detail."));
+  }
+  checks.push_back(CheckApi(config));
+  return checks;
+}
+
+}  // namespace tinderbox::daemon

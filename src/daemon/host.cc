@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/host.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+
+#include "api/sandbox_json.h"
+#include "daemon/doctor.h"
+
+namespace tinderbox::daemon {
+namespace {
+
+std::int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+Host::Host(const Config& config, System& system)
+    : config_(config), system_(system), started_at_ms_(NowMs()) {}
+
+boost::json::object Host::Info() {
+  const vmm::Capabilities& vmm = system_.choice.driver->capabilities();
+  const bool kvm = vmm.accelerator == vmm::Accelerator::kKvm;
+  boost::json::object info;
+  info["version"] = TINDERBOX_VERSION;
+  info["pid"] = ::getpid();
+  info["startedAt"] = api::Rfc3339(started_at_ms_);
+  if (port_ != 0) {
+    const auto listen = ParseListen(config_.listen);
+    std::string address = listen ? listen->address : "127.0.0.1";
+    // An address to bind to is not always one to connect to.
+    if (address == "0.0.0.0") address = "127.0.0.1";
+    if (address == "::") address = "::1";
+    if (address.contains(':')) address = fmt::format("[{}]", address);
+    info["apiUrl"] = fmt::format("http://{}:{}", address, port_);
+  }
+  info["socket"] = config_.socket;
+  info["vmm"] = {{"name", vmm.vmm},
+                 {"version", vmm.version},
+                 {"binary", vmm.binary},
+                 {"accelerator", kvm ? "kvm" : "tcg"},
+                 {"runsLinux", vmm.runs_linux},
+                 {"isolation", kvm ? "hardware" : "emulation (weaker)"},
+                 {"reason", system_.choice.reason}};
+  info["kvm"] = {{"verdict", vmm::VerdictName(system_.choice.kvm.verdict)},
+                 {"detail", system_.choice.kvm.detail}};
+  if (const auto kernel = system_.library->DefaultKernel()) info["guestKernel"] = kernel->version;
+  info["paths"] = {{"state", config_.state_dir},
+                   {"run", config_.run_dir},
+                   {"pool", system_.library->pool_dir()},
+                   {"agent", system_.agent},
+                   {"warden", system_.warden}};
+  if (const auto space = system_.library->PoolSpace()) {
+    info["pool"] = {{"freeBytes", space->free_bytes}, {"totalBytes", space->total_bytes}};
+  }
+  info["limits"] = {{"sandboxes", config_.limits.sandboxes}, {"enforced", config_.limits.enforce}};
+  return info;
+}
+
+std::vector<api::Check> Host::Doctor() { return RunDoctor(config_, system_); }
+
+base::Result<std::vector<api::TemplateView>> Host::Templates() {
+  std::vector<api::TemplateView> views;
+  for (const image::Template& item : TRY(system_.library->Templates())) {
+    views.push_back({.id = item.id,
+                     .name = item.name,
+                     .cpus = item.cpus,
+                     .memory_mib = item.memory_mib,
+                     .disk_mib = item.disk_bytes >> 20,
+                     .created_at = item.created_at});
+  }
+  return views;
+}
+
+boost::json::object Host::SandboxPaths(const sandbox::SandboxInfo& info) {
+  boost::json::object paths;
+  paths["runDir"] = fmt::format("{}/vm/{}", config_.run_dir, info.id);
+  paths["disk"] = fmt::format("{}/sandboxes/{}/disk.img", system_.library->pool_dir(), info.id);
+  if (config_.limits.enforce)
+    paths["cgroup"] = fmt::format("{}/{}", config_.limits.cgroup, info.id);
+  if (info.slot != 0) paths["netns"] = fmt::format("{}-{}", config_.network.prefix, info.slot);
+  return paths;
+}
+
+}  // namespace tinderbox::daemon

@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "daemon/commands.h"
+
+namespace tinderbox::daemon {
+
+// As TOML, so that it can be read back. Paths and names hold no quotes that would need escaping:
+// what has some is shown as fmt escapes it.
+void PrintConfig(const Config& config) {
+  const auto text = [](std::string_view key, std::string_view value) {
+    fmt::print("{} = {:?}\n", key, value);
+  };
+  text("listen", config.listen);
+  text("socket", config.socket);
+  text("domain", config.domain);
+  text("state_dir", config.state_dir);
+  text("run_dir", config.run_dir);
+  text("warden", config.warden);
+  text("agent", config.agent);
+  text("vmm", config.vmm);
+  text("firecracker", config.firecracker);
+  text("qemu", config.qemu);
+  text("log_level", config.log_level);
+  fmt::print("\n[network]\n");
+  text("prefix", config.network.prefix);
+  text("cidr", config.network.cidr);
+  fmt::print("dns = {}\n", config.network.dns);
+  fmt::print("\n[limits]\nsandboxes = {}\n", config.limits.sandboxes);
+  text("cgroup", config.limits.cgroup);
+  fmt::print("enforce = {}\nuid_base = {}\nboot_seconds = {}\nkeep_dead_hours = {}\n",
+             config.limits.enforce, config.limits.uid_base, config.limits.boot.count(),
+             config.limits.keep_dead.count());
+  fmt::print("\n[storage]\npool_gib = {}\nreserve_mib = {}\n", config.storage.pool_gib,
+             config.storage.reserve_mib);
+  fmt::print("\n[images]\n");
+  text("kernel_package", config.images.kernel_package);
+  text("suite", config.images.suite);
+  fmt::print("base_disk_gib = {}\n", config.images.base_disk_gib);
+}
+
+}  // namespace tinderbox::daemon

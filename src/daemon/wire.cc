@@ -1,0 +1,119 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/wire.h"
+
+#include <fmt/format.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "sandbox/open.h"
+#include "sys/file.h"
+#include "vmm/drivers.h"
+
+namespace tinderbox::daemon {
+
+using base::Code;
+using base::Result;
+
+Result<std::string> FindAgent(const Config& config) {
+  std::vector<std::string> places;
+  if (!config.agent.empty()) {
+    places.push_back(config.agent);
+  } else {
+    char self[PATH_MAX];
+    const ssize_t size = ::readlink("/proc/self/exe", self, sizeof(self));
+    const std::string exe(self, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+    const std::string dir = exe.substr(0, exe.rfind('/'));
+    for (const char* place : {"/", "/../libexec/tinderbox/", "/../lib/tinderbox/", "/../agent/"}) {
+      places.push_back(dir + place + "tinderbox-agent");
+    }
+  }
+  for (const std::string& place : places) {
+    if (!sys::Exists(place)) continue;
+    if (::access(place.c_str(), X_OK) == 0) return place;
+    return base::Fail(Code::kFailedPrecondition,
+                      fmt::format("find the agent: '{}' is not executable", place));
+  }
+  return std::unexpected(
+      base::Error(Code::kNotFound, fmt::format("find the agent: no '{}'", places.front()))
+          .WithRemedy("Install tinderbox-agent, or set `agent` in the configuration to its path."));
+}
+
+image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& agent) {
+  image::LibraryOptions options;
+  options.state_dir = config.state_dir;
+  options.agent = agent;
+  options.pool_bytes = config.storage.pool_gib << 30;
+  options.reserve_bytes = config.storage.reserve_mib << 20;
+  options.kernel_package = config.images.kernel_package;
+  options.suite = config.images.suite;
+  options.base_disk_bytes = config.images.base_disk_gib << 30;
+  return options;
+}
+
+network::PoolOptions PoolOptionsOf(const Config& config) {
+  network::PoolOptions options;
+  options.prefix = config.network.prefix;
+  options.cidr = config.network.cidr;
+  // Slots in quarantine come on top of those in use.
+  options.max_slots = std::min<std::uint32_t>(config.limits.sandboxes + 64, 16384);
+  return options;
+}
+
+std::string StorePath(const Config& config) { return config.state_dir + "/tinderbox.db"; }
+
+Result<> PrepareDirectories(const Config& config) {
+  if (::geteuid() != 0) {
+    return std::unexpected(
+        base::Error(Code::kPermissionDenied,
+                    "tinderboxd must run as root: it makes namespaces, mounts and devices")
+            .WithRemedy("Run it with sudo, or as a system service."));
+  }
+  // The run directory may be entered by those who may use the socket; what is inside has modes of
+  // its own.
+  TRY_CTX(sys::MakeDirs(config.run_dir, 0711), "make run_dir");
+  TRY_CTX(sys::MakeDirs(config.state_dir, 0711), "make state_dir");
+  const std::string socket_dir = config.socket.substr(0, config.socket.rfind('/'));
+  if (!socket_dir.empty()) TRY_CTX(sys::MakeDirs(socket_dir, 0711), "make the socket's directory");
+  return {};
+}
+
+Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
+  auto system = std::make_unique<System>();
+  system->agent = TRY(FindAgent(config));
+  system->warden = config.warden.empty() ? TRY(vmm::FindWardenProgram()) : config.warden;
+  if (::access(system->warden.c_str(), X_OK) != 0) {
+    return base::FailErrno(errno, fmt::format("find the warden: '{}'", system->warden));
+  }
+  system->store = TRY(store::OpenStore(StorePath(config)));
+  system->library =
+      TRY(image::OpenLibrary(LibraryOptionsOf(config, system->agent), [](std::string_view line) {
+        base::LogInfo("storage", {{"doing", line}});
+      }));
+  const vmm::VmmWish wish = TRY(vmm::ParseVmmWish(config.vmm));
+  system->choice = TRY(vmm::ChooseDriver({.vmm = wish,
+                                          .firecracker = config.firecracker,
+                                          .qemu = config.qemu,
+                                          .warden = system->warden}));
+  system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
+  system->manager = TRY(sandbox::OpenManager({.store = *system->store,
+                                              .library = *system->library,
+                                              .slots = *system->slots,
+                                              .driver = *system->choice.driver,
+                                              .choice_reason = system->choice.reason,
+                                              .run_dir = config.run_dir,
+                                              .state_dir = config.state_dir,
+                                              .cgroup_prefix = config.limits.cgroup,
+                                              .uid_base = config.limits.uid_base,
+                                              .dns = config.network.dns,
+                                              .max_sandboxes = config.limits.sandboxes,
+                                              .boot_deadline = config.limits.boot,
+                                              .keep_dead = config.limits.keep_dead,
+                                              .enforce_limits = config.limits.enforce}));
+  return system;
+}
+
+}  // namespace tinderbox::daemon

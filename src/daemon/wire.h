@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "daemon/config.h"
+#include "image/library.h"
+#include "network/slot_pool.h"
+#include "sandbox/manager.h"
+#include "store/store.h"
+#include "vmm/choose.h"
+
+// The constructors of everything, in order.
+namespace tinderbox::daemon {
+
+// The program tinderbox-agent: as configured, else beside this program, in its libexec or lib
+// directory, or in the build tree. kNotFound, kFailedPrecondition for one that cannot be executed.
+base::Result<std::string> FindAgent(const Config& config);
+
+image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& agent);
+network::PoolOptions PoolOptionsOf(const Config& config);
+std::string StorePath(const Config& config);
+
+// Members die in reverse: the manager before what it refers to.
+struct System {
+  std::unique_ptr<store::Store> store;
+  std::unique_ptr<image::Library> library;
+  std::unique_ptr<network::SlotPool> slots;
+  vmm::Choice choice;
+  std::string agent;
+  std::string warden;
+  std::unique_ptr<sandbox::Manager> manager;
+};
+
+// Opens everything and takes up what an earlier daemon left. Blocks for a second or two.
+base::Result<std::unique_ptr<System>> OpenSystem(const Config& config);
+
+// run_dir and state_dir, with the modes that they need. kPermissionDenied where this is not root.
+base::Result<> PrepareDirectories(const Config& config);
+
+}  // namespace tinderbox::daemon
