@@ -192,6 +192,7 @@ Result<std::unique_ptr<Library>> OpenLibrary(const LibraryOptions& options,
                              OrSilent(progress)));
   // The real path: what is handed out must not change its meaning with a link.
   auto state_dir = pool.dir().substr(0, pool.dir().rfind('/'));
+  TRY(Workspace::SweepAbandoned(state_dir));
   return std::make_unique<LibraryImpl>(options, std::move(state_dir), std::move(pool));
 }
 

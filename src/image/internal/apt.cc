@@ -127,6 +127,21 @@ Result<DownloadedPackage> Download(const std::string& meta, const std::string& d
   return DownloadedPackage{package, TRY(FindDeb(dir))};
 }
 
+// What went wrong, of all that a tool has said: a full disk, or else the first error, or warning.
+std::string Reason(int exit_code, std::string_view messages) {
+  constexpr std::size_t kMaxReason = 300;
+  const auto lines = Lines(messages);
+  for (const std::string_view mark : {"No space left on device", "E: ", "W: "}) {
+    const auto found = std::ranges::find_if(lines, [&](auto line) {
+      return mark.ends_with(' ') ? line.starts_with(mark) : line.contains(mark);
+    });
+    if (found == lines.end()) continue;
+    const auto text = mark.ends_with(' ') ? found->substr(mark.size()) : *found;
+    return fmt::format("{}{}", text.substr(0, kMaxReason), text.size() > kMaxReason ? "…" : "");
+  }
+  return fmt::format("exit code {}", exit_code);
+}
+
 }  // namespace
 
 Result<std::string> ParseKernelDependency(std::string_view depends, const std::string& meta) {
@@ -161,7 +176,13 @@ Result<DownloadedPackage> DownloadKernelPackage(const std::string& meta, const s
   if (updated.exit_code != 0) {
     return std::unexpected(AptError("fetch package lists", updated.exit_code, updated.error_tail));
   }
-  return Download(meta, dir, options, progress);
+  auto second = Download(meta, dir, options, progress);
+  // apt-get update succeeds even where it could fetch nothing, and says why in warnings only.
+  if (!second && second.error().code() != Code::kResourceExhausted &&
+      updated.error_tail.contains("W: ")) {
+    return std::unexpected(AptError("fetch package lists", updated.exit_code, updated.error_tail));
+  }
+  return second;
 }
 
 std::vector<std::string> DebianSources(std::string_view policy, std::string_view suite) {
@@ -223,13 +244,7 @@ std::vector<std::string> TransportEnvironment() {
 }
 
 base::Error AptError(std::string_view what, int exit_code, std::string_view messages) {
-  // The first line that begins with "E: " says what went wrong.
-  std::string why = fmt::format("exit code {}", exit_code);
-  for (const auto line : Lines(messages)) {
-    if (!line.starts_with("E: ")) continue;
-    why = line.substr(3);
-    break;
-  }
+  const std::string why = Reason(exit_code, messages);
   if (ContainsAny(messages, {"No space left", "You don't have enough free space", "Disk quota"})) {
     return base::Error(Code::kResourceExhausted, fmt::format("{}: {}", what, why))
         .WithRemedy("Free disk space below the state directory, then try again.");

@@ -106,6 +106,8 @@ TEST(AptTest, TellsWhatToDoAboutAFailure) {
   EXPECT_EQ(suite.code(), Code::kNotFound);
   const auto full = AptError("unpack", 100, "E: write (28: No space left on device)\n");
   EXPECT_EQ(full.code(), Code::kResourceExhausted);
+  const auto warned = AptError("fetch", 0, "W: Failed to fetch http://x  Could not connect\n");
+  EXPECT_EQ(warned.code(), Code::kUnavailable);
   const auto other = AptError("run", 7, "");
   EXPECT_EQ(other.message(), "run: exit code 7");
   for (const auto& error : {network, suite, full, other}) EXPECT_FALSE(error.remedy().empty());

@@ -104,7 +104,8 @@ Result<> RunMmdebstrap(const BaseRecipe& recipe, const Workspace& workspace,
   spec.env.push_back("TMPDIR=" + workspace.dir());
   spec.deadline = base::Deadline::After(std::chrono::minutes(20));
   spec.on_line = [&](std::string_view line) {
-    if (line.starts_with("I: ")) progress(line.substr(3));
+    // Its processes tell each other by signals, which is nobody's business.
+    if (line.starts_with("I: ") && !line.contains("signal")) progress(line.substr(3));
   };
   auto result = sys::RunTool(spec);
   if (!result)

@@ -28,21 +28,33 @@ Result<> Sweep(const std::string& dir) {
   return sys::RemoveTree(dir);
 }
 
+// For locks of the open file, not of the process (F_OFD_…): two threads exclude each other too.
+struct flock WholeFile() {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
 }  // namespace
 
 Result<sys::UniqueFd> LockFile(const std::string& path, const std::function<void()>& on_wait) {
-  auto file = TRY(sys::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  // Of the open file, not of the process: two threads of one process exclude each other too.
-  struct flock whole{};
-  whole.l_type = F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return file;
-  if (errno != EAGAIN && errno != EACCES) return FailErrno(errno, fmt::format("lock '{}'", path));
+  if (auto free = TRY(TryLockFile(path))) return std::move(*free);
   if (on_wait) on_wait();
-  while (::fcntl(file.get(), F_OFD_SETLKW, &whole) != 0) {
+  auto file = TRY(sys::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  struct flock lock = WholeFile();
+  while (::fcntl(file.get(), F_OFD_SETLKW, &lock) != 0) {
     if (errno != EINTR) return FailErrno(errno, fmt::format("lock '{}'", path));
   }
   return file;
+}
+
+Result<std::optional<sys::UniqueFd>> TryLockFile(const std::string& path) {
+  auto file = TRY(sys::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  struct flock lock = WholeFile();
+  if (::fcntl(file.get(), F_OFD_SETLK, &lock) == 0) return std::optional(std::move(file));
+  if (errno == EAGAIN || errno == EACCES) return std::optional<sys::UniqueFd>();
+  return FailErrno(errno, fmt::format("lock '{}'", path));
 }
 
 Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress& progress) {
@@ -54,6 +66,15 @@ Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress&
   TRY_CTX(Sweep(dir), "sweep what an earlier run has left");
   TRY(sys::MakeDirs(dir, 0700));
   return Workspace(std::move(dir), std::move(lock));
+}
+
+Result<> Workspace::SweepAbandoned(const std::string& state_dir) {
+  const auto dir = state_dir + "/tmp";
+  if (!sys::Exists(dir)) return {};
+  const auto lock = TRY(TryLockFile(state_dir + "/prepare.lock"));
+  if (!lock) return {};
+  TRY_CTX(Sweep(dir), "sweep what an earlier run has left");
+  return {};
 }
 
 Workspace::~Workspace() {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,12 +20,17 @@ namespace tinderbox::image {
 base::Result<sys::UniqueFd> LockFile(const std::string& path,
                                      const std::function<void()>& on_wait = {});
 
+// The same, but nothing where another holds it.
+base::Result<std::optional<sys::UniqueFd>> TryLockFile(const std::string& path);
+
 // The right to prepare things below one state directory, and a place for what is half made. One
 // process at a time holds it; what a predecessor that was killed has left is swept away first.
 class Workspace {
  public:
   // Waits for another process that is preparing, and says so.
   static base::Result<Workspace> Enter(const std::string& state_dir, const Progress& progress);
+  // Removes what a preparation that was killed has left; does nothing while one is running.
+  static base::Result<> SweepAbandoned(const std::string& state_dir);
   Workspace(Workspace&&) = default;
   Workspace& operator=(Workspace&&) = default;
   // Removes everything in dir().
