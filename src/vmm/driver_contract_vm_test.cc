@@ -63,7 +63,9 @@ TEST_P(DriverContract, HelloPrintsItsLineAndEndsWithZero) {
   EXPECT_EQ(status->stopped_by, "");
   const std::string console = vm->process().ConsoleTail(1 << 16).value_or("");
   EXPECT_THAT(console, HasSubstr("hello from a tiny guest\n"));
-  if (!IsFake(GetParam())) EXPECT_THAT(console, HasSubstr(" tinderbox-test"));
+  if (!IsFake(GetParam())) {
+    EXPECT_THAT(console, HasSubstr(" tinderbox-test"));
+  }
   EXPECT_EQ(vm->State(Soon()).value(), VmState::kEnded);
 }
 
@@ -324,7 +326,9 @@ TEST_P(DriverContract, VmmHasNoPowers) {
     EXPECT_EQ(status["NoNewPrivs"], "1");
     EXPECT_EQ(status["Uid"], fmt::format("{0}\t{0}\t{0}\t{0}", uid_));
     // The filters are the VMM's own, hence not the fake's.
-    if (!IsFake(GetParam())) EXPECT_EQ(status["Seccomp"], "2") << status["Name"];
+    if (!IsFake(GetParam())) {
+      EXPECT_EQ(status["Seccomp"], "2") << status["Name"];
+    }
     ++threads;
   }
   EXPECT_GE(threads, IsFake(GetParam()) ? 1 : 2);

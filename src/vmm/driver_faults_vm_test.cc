@@ -155,6 +155,20 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+TEST_F(DriverFaults, StopSaysThatItTookAKill) {
+  for (const DriverKind kind : {DriverKind::kFakeHttp, DriverKind::kFakeQmp}) {
+    const auto vm = BeginWith(kind, "spin", "deaf");
+    ASSERT_TRUE(vm);
+    const auto begin = std::chrono::steady_clock::now();
+    const auto status = vm->process().Stop(milliseconds(200));
+    ASSERT_TRUE(status) << status.error().ToString();
+    EXPECT_EQ(status->stopped_by, "kill");
+    EXPECT_TRUE(status->signalled);
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(200));
+    ASSERT_TRUE(Remove(vm->process().run_dir()));
+  }
+}
+
 // The VMM dies of a request after the start: noticed as the end of the VM, with its status.
 TEST_F(DriverFaults, DeathAtAPauseIsTheEnd) {
   for (const auto& [kind, where] :

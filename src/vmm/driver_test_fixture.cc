@@ -69,7 +69,8 @@ void DriverTest::SetUp() {
 
 void DriverTest::TearDown() {
   LaunchTest::TearDown();
-  if (!files_.empty()) EXPECT_TRUE(sys::RemoveTree(files_));
+  if (files_.empty()) return;
+  EXPECT_TRUE(sys::RemoveTree(files_));
 }
 
 Driver* DriverTest::Open(DriverKind kind) {

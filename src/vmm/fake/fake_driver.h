@@ -14,6 +14,7 @@
 //
 // The script is the file given as VmSpec::initrd, one directive a line:
 //   guest hello|spin|counter|crash        what the "guest" does once started (default: hello)
+//   deaf                                  SIGTERM does nothing
 //   fault WHERE WHAT                      what goes wrong
 // WHERE: "listen" (before the socket is made), or a request: Firecracker's path ("/machine-config",
 //   "/boot-source", "/entropy", "/actions", "/vm", "/"), QMP's "greeting", "qmp_capabilities",

@@ -46,6 +46,7 @@ constexpr std::string_view kFaultNames[] = {
 
 struct Script {
   std::string guest = "hello";
+  bool deaf = false;
   std::map<std::string, std::string> faults;  // WHERE → WHAT
 };
 
@@ -57,6 +58,7 @@ Script ReadScript() {
     std::string verb, where, what;
     words >> verb >> where >> what;
     if (verb == "guest") script.guest = where;
+    if (verb == "deaf") script.deaf = true;
     if (verb != "fault") continue;
     if (std::ranges::find(kFaultNames, what) == std::end(kFaultNames)) std::exit(99);
     script.faults[where] = what;
@@ -297,12 +299,14 @@ class QmpServer : public Server {
 }  // namespace
 
 int main(int argc, char** argv) {
+  Script script = ReadScript();
   ::signal(SIGPIPE, SIG_IGN);
+  if (script.deaf) ::signal(SIGTERM, SIG_IGN);
   const bool qmp = std::any_of(argv, argv + argc,
                                [](const char* word) { return std::strcmp(word, "-mon") == 0; });
   if (qmp) {
-    QmpServer(ReadScript()).Serve();
+    QmpServer(std::move(script)).Serve();
   } else {
-    FirecrackerServer(ReadScript()).Serve();
+    FirecrackerServer(std::move(script)).Serve();
   }
 }
