@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
@@ -16,6 +19,7 @@
 #include "image/internal/kernel_store.h"
 #include "image/internal/template_store.h"
 #include "image/internal/test_files.h"
+#include "image/internal/workspace.h"
 #include "image/library.h"
 #include "sys/file.h"
 #include "sys/loop.h"
@@ -293,6 +297,40 @@ TEST_F(LibraryRootTest, FurnishesATree) {
   EXPECT_EQ(sys::ReadFile(tree + "/etc/apt/sources.list").value(),
             "deb http://archive.example/debian x main\n");
   EXPECT_FALSE(sys::Exists(tree + "/etc/apt/apt.conf.d/99mmdebstrap"));
+}
+
+TEST_F(LibraryRootTest, SweepsWhatAKilledPreparationHasLeft) {
+  const auto left = options_.state_dir + "/tmp/rootfs";
+  ASSERT_TRUE(sys::MakeDirs(left + "/mounted"));
+  {
+    // A preparation that is running keeps what it has.
+    const auto lock = LockFile(options_.state_dir + "/prepare.lock");
+    ASSERT_TRUE(lock);
+    ASSERT_TRUE(OpenLibrary(options_, {}));
+    EXPECT_TRUE(sys::Exists(left));
+  }
+  ASSERT_EQ(::mount("tmpfs", (left + "/mounted").c_str(), "tmpfs", 0, ""), 0);
+  ASSERT_TRUE(OpenLibrary(options_, {}));
+  EXPECT_FALSE(sys::Exists(options_.state_dir + "/tmp"));
+}
+
+// Without any network, which a namespace of its own sees to: nothing is sent anywhere.
+TEST_F(LibraryRootTest, SaysThatThereIsNoNetworkAndLeavesNothing) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWNET) != 0) ::_exit(10);
+    const auto base = library_->PrepareBaseTemplate({});
+    if (base) ::_exit(11);
+    std::fprintf(stderr, "%s\n", base.error().ToString().c_str());
+    ::_exit(base.error().code() == Code::kUnavailable && !base.error().remedy().empty() ? 0 : 12);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_FALSE(sys::Exists(options_.state_dir + "/tmp"));
+  EXPECT_FALSE(sys::Exists(library_->pool_dir() + "/tmp"));
+  EXPECT_THAT(library_->Templates().value(), IsEmpty());
 }
 
 class KernelRootTest : public LibraryRootTest {

@@ -75,7 +75,9 @@ TEST(ReflinkTest, ProbesWithoutATrace) {
   EXPECT_FALSE(HasReflinks("/no/such/directory"));
   // Procfs has no files of ours at all.
   const auto proc = HasReflinks("/proc");
-  if (proc) EXPECT_FALSE(*proc);
+  if (proc) {
+    EXPECT_FALSE(*proc);
+  }
 }
 
 }  // namespace

@@ -34,7 +34,9 @@ class SparseSumTest : public ::testing::Test {
                   bool zeros = false) {
     const auto file = sys::Open(dir_.path(), O_TMPFILE | O_RDWR, 0600).value();
     EXPECT_EQ(::ftruncate(file.get(), size), 0);
-    if (zeros) EXPECT_TRUE(sys::WriteAll(file, std::string(static_cast<std::size_t>(size), '\0')));
+    if (zeros) {
+      EXPECT_TRUE(sys::WriteAll(file, std::string(static_cast<std::size_t>(size), '\0')));
+    }
     for (const auto& [offset, bytes] : data) {
       EXPECT_EQ(::pwrite(file.get(), bytes.data(), bytes.size(), offset),
                 static_cast<ssize_t>(bytes.size()));

@@ -10,7 +10,8 @@
 
 namespace tinderbox::image {
 
-// Raised whenever the same agent and modules would give another initramfs.
+// Raised whenever the same agent would give another initramfs, be it for other modules: kernels
+// that were prepared before are then prepared anew.
 inline constexpr int kInitramfsVersion = 1;
 
 struct InitramfsContent {

@@ -26,7 +26,7 @@ class KernelImageTest : public ::testing::TestWithParam<Compression> {};
 INSTANTIATE_TEST_SUITE_P(Compressions, KernelImageTest,
                          ::testing::Values(Compression::kNone, Compression::kGzip, Compression::kXz,
                                            Compression::kZstd, Compression::kLz4Legacy),
-                         [](const auto& info) { return std::string(CompressionName(info.param)); });
+                         [](const auto& test) { return std::string(CompressionName(test.param)); });
 
 TEST_P(KernelImageTest, GivesBackTheKernelThatWasPacked) {
   const auto vmlinux = MakeVmlinux(Noise(300'000));
@@ -72,7 +72,9 @@ TEST_P(KernelImageTest, SurvivesDamageAnywhere) {
     damaged[at] = static_cast<char>(damaged[at] ^ 0xff);
     // Some bytes do not matter, and not all formats have checksums; nothing may crash or hang.
     const auto extracted = ExtractVmlinux(damaged);
-    if (extracted) EXPECT_TRUE(CheckVmlinux(*extracted));
+    if (extracted) {
+      EXPECT_TRUE(CheckVmlinux(*extracted));
+    }
   }
 }
 

@@ -185,8 +185,13 @@ Result<Kernel> KernelStore::Refresh(const std::string& version, const Progress& 
   auto kernel = TRY(Load(version));
   auto manifest = TRY(ReadManifest(Dir(version)));
   auto agent = TRY(ReadAgent(options_.agent));
-  if (manifest.agent_sha256 != Sha256Hex(agent) ||
-      manifest.initramfs_version != kInitramfsVersion) {
+  if (manifest.initramfs_version != kInitramfsVersion) {
+    return std::unexpected(
+        base::Error(Code::kAborted,
+                    fmt::format("open kernel '{}': it was prepared by another version", version))
+            .WithRemedy("Run 'tinderboxd prepare' again where the Debian archive can be reached."));
+  }
+  if (manifest.agent_sha256 != Sha256Hex(agent)) {
     progress("building the initramfs anew: the agent has changed");
     TRY(WriteInitrd(Dir(version), std::move(agent), manifest));
     TRY(sys::WriteFileAtomic(Dir(version) + "/manifest.json", ToJson(manifest)));
