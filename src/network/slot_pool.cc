@@ -223,9 +223,14 @@ Result<> RemoveAll(const PoolOptions& options) {
   const AddressPlan plan = TRY_CTX(AddressPlan::Make(options), "remove the network");
   TRY_CTX(CheckCapabilities(), "remove the network");
   const sys::UniqueFd lock = TRY_CTX(LockPrefix(plan), "remove the network");
-  for (const std::uint32_t index : TRY_CTX(FindSlots(plan), "remove the network")) {
-    TRY_CTX(RemoveSlot(plan, index), "remove the network");
+  const auto slots = TRY_CTX(FindSlots(plan), "remove the network");
+  // One that cannot be removed keeps none of the others.
+  std::optional<Error> failure;
+  for (const std::uint32_t index : slots) {
+    auto removed = RemoveSlot(plan, index);
+    if (!removed && !failure) failure = std::move(removed).error();
   }
+  if (failure) return std::unexpected(std::move(*failure).WithContext("remove the network"));
   // Last: as long as a slot stands, so do the rules that hold it.
   return RemoveHostTable(plan);
 }
