@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/fake_daemon.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@
 
 #include "base/base64.h"
 #include "net/connect_frame.h"
+#include "net/http_client.h"
+#include "sys/file.h"
 
 namespace tinderbox::cli {
 
@@ -144,6 +148,45 @@ FakeDaemon::~FakeDaemon() {
   ::unlink(path_.c_str());
 }
 
+namespace {
+
+// Looks at the head of what comes first; the connection stays on one side for good.
+bool IsForAgent(int fd) {
+  std::string head(8192, '\0');
+  const ssize_t n = ::recv(fd, head.data(), head.size(), MSG_PEEK);
+  return n > 0 && head.substr(0, static_cast<std::size_t>(n)).contains("\r\nE2b-Sandbox-Id:");
+}
+
+// Copies until either side has ended.
+void CopyBothWays(int one, int two) {
+  std::string buffer(std::size_t{64} << 10, '\0');
+  for (;;) {
+    pollfd entries[] = {{.fd = one, .events = POLLIN, .revents = 0},
+                        {.fd = two, .events = POLLIN, .revents = 0}};
+    if (::poll(entries, 2, -1) < 0) return;
+    for (int i = 0; i < 2; ++i) {
+      if (entries[i].revents == 0) continue;
+      const ssize_t n = ::recv(entries[i].fd, buffer.data(), buffer.size(), 0);
+      if (n <= 0) return;
+      if (!sys::WriteAll(sys::FdRef::Borrow(entries[1 - i].fd),
+                         std::string_view(buffer).substr(0, static_cast<std::size_t>(n)))) {
+        return;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void FakeDaemon::Splice(int client) {
+  const auto agent = net::ConnectTo({.host = "127.0.0.1", .port = agent_port_},
+                                    base::Deadline::After(std::chrono::seconds(5)));
+  if (!agent) return;
+  const int flags = ::fcntl(agent->get(), F_GETFL);
+  ::fcntl(agent->get(), F_SETFL, flags & ~O_NONBLOCK);
+  CopyBothWays(client, agent->get());
+}
+
 void FakeDaemon::Accept() {
   for (;;) {
     const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
@@ -151,9 +194,14 @@ void FakeDaemon::Accept() {
     const std::scoped_lock lock(mutex_);
     open_.push_back(fd);
     threads_.emplace_back([this, fd] {
-      Connection connection(fd);
-      Serve(connection);
+      if (agent_port_ != 0 && IsForAgent(fd)) {
+        Splice(fd);
+      } else {
+        Connection connection(fd);
+        Serve(connection);
+      }
       const std::scoped_lock closing(mutex_);
+      ::shutdown(fd, SHUT_RDWR);
       open_.remove(fd);
       ::close(fd);
     });

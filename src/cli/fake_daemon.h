@@ -40,6 +40,8 @@ class FakeDaemon {
   // A create answers this much later.
   void set_create_delay_ms(int ms) { create_delay_ms_ = ms; }
   std::string& file(const std::string& path) { return files_[path]; }
+  // From now on a real agent answers what is meant for a sandbox's agent: 127.0.0.1, this port.
+  void set_agent_port(std::uint16_t port) { agent_port_ = port; }
 
  private:
   class Connection;
@@ -54,6 +56,7 @@ class FakeDaemon {
 
   void Accept();
   void Serve(Connection& connection);
+  void Splice(int client);
   void Control(Connection& connection, const Request& request);
   void AgentCall(Connection& connection, const Request& request);
   void Start(Connection& connection, const Request& request);
@@ -73,6 +76,7 @@ class FakeDaemon {
   Process process_;
   int created_ = 0;
   int create_delay_ms_ = 0;
+  std::uint16_t agent_port_ = 0;
   std::list<int> open_;
   std::vector<std::thread> threads_;
   std::thread accepting_;
