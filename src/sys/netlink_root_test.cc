@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ class RouteSocketRootTest : public ::testing::Test {
     here_ = NewNetNs().value();
     there_ = NewNetNs().value();
     Inside(here_, [&]() -> base::Result<> {
-      route_ = TRY(RouteSocket::Open());
+      route_ = std::make_unique<RouteSocket>(TRY(RouteSocket::Open()));
       return {};
     });
   }
@@ -42,18 +43,23 @@ class RouteSocketRootTest : public ::testing::Test {
                             .peer_mac = {2, 0, 0, 0, 0, 2},
                             .peer_netns = there_});
   }
-  RouteSocket& route() { return route_.value(); }
+  RouteSocket& route() { return *route_; }
+
+  // An empty one where there is no such link.
+  LinkInfo Find(const std::string& name) {
+    const auto found = route().FindLink(name);
+    EXPECT_TRUE(found) << name;
+    return found ? found->value_or(LinkInfo{}) : LinkInfo{};
+  }
 
   UniqueFd here_;
   UniqueFd there_;
-  std::optional<RouteSocket> route_;
+  std::unique_ptr<RouteSocket> route_;
 };
 
 TEST_F(RouteSocketRootTest, MakesAPairAcrossNamespaces) {
   ASSERT_TRUE(AddPair());
-  const auto left = route().FindLink("left");
-  ASSERT_TRUE(left && *left);
-  EXPECT_EQ((*left)->kind, "veth");
+  EXPECT_EQ(Find("left").kind, "veth");
   EXPECT_FALSE(*route().FindLink("right")) << "it is in the other namespace";
   const auto look = [&]() -> base::Result<> {
     RouteSocket other = TRY(RouteSocket::Open());
@@ -88,7 +94,7 @@ TEST_F(RouteSocketRootTest, AddressesAndRoutesAreThereAfterwards) {
   for (const RouteInfo& info : *routes) destinations.push_back(info.destination.ToString());
   std::ranges::sort(destinations);
   EXPECT_EQ(destinations, (std::vector<std::string>{"0.0.0.0/0", "10.9.8.0/30"}));
-  const int index = (*route().FindLink("left"))->index;
+  const int index = Find("left").index;
   for (const RouteInfo& info : *routes) {
     EXPECT_EQ(info.link_indexes, std::vector<int>{index});
   }
@@ -118,7 +124,7 @@ TEST_F(RouteSocketRootTest, ATapHasItsOwner) {
   };
   Inside(here_, make);
   EXPECT_EQ(route().TapOwner("tap9").value(), 4242u);
-  EXPECT_EQ((*route().FindLink("tap9"))->kind, "tun");
+  EXPECT_EQ(Find("tap9").kind, "tun");
   EXPECT_EQ(route().TapOwner("lo").value(), std::nullopt);
   EXPECT_FALSE(route().TapOwner("tap8"));
 }
