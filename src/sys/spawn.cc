@@ -4,16 +4,18 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/close_range.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+
+#include "sys/pidfd.h"
 
 namespace tinderbox::sys {
 
@@ -24,56 +26,81 @@ namespace {
 
 constexpr std::size_t kStackBytes = 16384;
 
-// All that the child reads. It shares our memory, so `error` is how it reports back.
+// A system call that leaves errno alone: the child shares it with the thread that made it.
+__attribute__((no_sanitize("address", "thread", "undefined"), always_inline)) inline long Call(
+    long number, long a = 0, long b = 0, long c = 0, long d = 0) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                   : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+  return x0;
+#else
+#error "no system call sequence for this architecture"
+#endif
+}
+
+inline long Word(const void* pointer) { return reinterpret_cast<long>(pointer); }
+
+// All that the child reads; `error` is how it reports back.
 struct ChildPlan {
   const char* path;
   char* const* argv;
   char* const* env;
-  int* sources;        // scratch: moved out of the targets' way
+  int* sources;        // moved out of the targets' way first
   const int* targets;  // ascending
   std::size_t fd_count;
-  int error = 0;
+  long error = 0;
 };
 
-// Runs in the child, between clone3 and execve: system calls only, nothing that locks or allocates,
-// and no sanitizer's interceptors, which know nothing of a second stack in one address space.
-__attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void RunChild(
+// Gives the child its descriptors; 0 or a negative errno.
+__attribute__((no_sanitize("address", "thread", "undefined"), always_inline)) inline long PlaceFds(
     ChildPlan* plan) {
-  const auto fail = [plan] {
-    plan->error = errno;
-    ::syscall(SYS_exit_group, 127);
-  };
   const int past = plan->fd_count == 0 ? 0 : plan->targets[plan->fd_count - 1] + 1;
   // Two passes: a source that happens to have the number of another's target must not be trodden
   // on.
   for (std::size_t i = 0; i < plan->fd_count; ++i) {
-    const long moved = ::syscall(SYS_fcntl, plan->sources[i], F_DUPFD_CLOEXEC, past);
-    if (moved < 0) return fail();
+    const long moved = Call(SYS_fcntl, plan->sources[i], F_DUPFD_CLOEXEC, past);
+    if (moved < 0) return moved;
     plan->sources[i] = static_cast<int>(moved);
   }
   int next = 0;
   for (std::size_t i = 0; i < plan->fd_count; ++i) {
     const int target = plan->targets[i];
-    if (::syscall(SYS_dup3, plan->sources[i], target, 0) < 0) return fail();
-    if (target > next) ::syscall(SYS_close_range, next, target - 1, 0);
+    if (const long placed = Call(SYS_dup3, plan->sources[i], target, 0); placed < 0) return placed;
+    if (target > next) Call(SYS_close_range, next, target - 1, 0);
     next = target + 1;
   }
-  ::syscall(SYS_close_range, next, ~0u, 0);
-  // Handlers are gone already (CLONE_CLEAR_SIGHAND); ignored signals would stay ignored through
-  // exec.
-  struct {
-    void* handler;
-    unsigned long flags;
-    void* restorer;
-    unsigned long mask;
-  } action = {};
-  for (int signal = 1; signal <= 64; ++signal) {
-    ::syscall(SYS_rt_sigaction, signal, &action, nullptr, sizeof action.mask);
+  Call(SYS_close_range, next, ~0u, 0);
+  return 0;
+}
+
+// Runs in the child, between clone3 and execve: system calls only, nothing that locks, allocates or
+// touches errno, and no sanitizer's instrumentation, which knows nothing of a second stack.
+__attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void RunChild(
+    ChildPlan* plan) {
+  plan->error = PlaceFds(plan);
+  if (plan->error >= 0) {
+    // Handlers are gone already (CLONE_CLEAR_SIGHAND); what is ignored would stay so through exec.
+    const unsigned long action[4] = {};  // SIG_DFL; the kernel's struct, not the library's
+    for (int signal = 1; signal <= 64; ++signal) {
+      Call(SYS_rt_sigaction, signal, Word(action), 0, sizeof action[0]);
+    }
+    const unsigned long none = 0;
+    Call(SYS_rt_sigprocmask, SIG_SETMASK, Word(&none), 0, sizeof none);
+    plan->error = Call(SYS_execve, Word(plan->path), Word(plan->argv), Word(plan->env));
   }
-  const unsigned long none = 0;
-  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none);
-  ::syscall(SYS_execve, plan->path, plan->argv, plan->env);
-  fail();
+  for (;;) Call(SYS_exit_group, 127);
 }
 
 // clone3 whose child runs RunChild(plan) on the stack that `args` names: on the parent's own it
@@ -115,15 +142,13 @@ __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) long Cl
       : "r"(x8), "r"(x1), "r"(x9), "r"(x10)
       : "x30", "memory");
   return x0;
-#else
-#error "no clone3 sequence for this architecture"
 #endif
 }
 
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings.size() + 1);
-  for (const auto& s : strings) pointers.push_back(const_cast<char*>(s.c_str()));
+  for (auto& s : strings) pointers.push_back(s.data());
   pointers.push_back(nullptr);
   return pointers;
 }
@@ -147,27 +172,63 @@ class BlockSignals {
 
 }  // namespace
 
-Result<Child> Spawn(const SpawnSpec& spec) {
-  const auto argv = Pointers(spec.argv);
-  const auto env = Pointers(spec.env);
-  auto fds = spec.fds;
-  std::sort(fds.begin(), fds.end(), [](auto& a, auto& b) { return a.child_fd < b.child_fd; });
+// Everything that must stay where it is until the child has left our memory.
+struct PendingSpawn::Block {
+  explicit Block(const SpawnSpec& from) : spec(from) {
+    std::ranges::sort(spec.fds, {}, &InheritedFd::child_fd);
+    for (const auto& fd : spec.fds) {
+      sources.push_back(fd.fd.get());
+      targets.push_back(fd.child_fd);
+    }
+    plan = {spec.path.c_str(), argv.data(),    env.data(),
+            sources.data(),    targets.data(), targets.size()};
+  }
+
+  SpawnSpec spec;
+  std::vector<char*> argv = Pointers(spec.argv);
+  std::vector<char*> env = Pointers(spec.env);
   std::vector<int> sources;
   std::vector<int> targets;
-  for (const auto& fd : fds) {
-    sources.push_back(fd.fd.get());
-    targets.push_back(fd.child_fd);
-  }
-  ChildPlan plan{spec.path.c_str(), argv.data(),    env.data(),
-                 sources.data(),    targets.data(), fds.size()};
+  ChildPlan plan{};
+  // The child's number while it is in our memory; then the kernel clears it and wakes a waiter
+  // (CLONE_CHILD_CLEARTID acts at exec as well as at exit).
+  std::atomic<std::uint32_t> inside{0};
   alignas(16) char stack[kStackBytes];
+};
+
+PendingSpawn::PendingSpawn(std::unique_ptr<Block> block, Child child)
+    : block_(std::move(block)), child_(std::move(child)) {}
+PendingSpawn::PendingSpawn(PendingSpawn&&) noexcept = default;
+
+PendingSpawn::~PendingSpawn() {
+  if (!block_) return;
+  (void)SignalPidFd(child_.pidfd, SIGKILL);
+  AwaitExec();
+  (void)WaitPidFd(child_.pidfd, base::Deadline::Never());
+  ReapPidFd(child_.pidfd);
+}
+
+void PendingSpawn::AwaitExec() {
+  for (std::uint32_t tid; (tid = block_->inside.load(std::memory_order_acquire)) != 0;) {
+    // Not the private kind of futex: the kernel's wake-up is of the shared one.
+    ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&block_->inside), FUTEX_WAIT, tid,
+              nullptr, nullptr, 0);
+  }
+}
+
+Result<PendingSpawn> PendingSpawn::Start(const SpawnSpec& spec) {
+  auto block = std::make_unique<Block>(spec);
   int pidfd = -1;
   clone_args args{};
-  args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | spec.namespaces;
+  args.flags = CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_PARENT_SETTID |
+               CLONE_CHILD_CLEARTID | spec.namespaces;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  // Set by the kernel before the child runs, cleared when it has left.
+  args.parent_tid = reinterpret_cast<std::uint64_t>(&block->inside);
+  args.child_tid = args.parent_tid;
   args.exit_signal = static_cast<std::uint64_t>(spec.exit_signal);
-  args.stack = reinterpret_cast<std::uint64_t>(stack);
-  args.stack_size = sizeof stack;
+  args.stack = reinterpret_cast<std::uint64_t>(block->stack);
+  args.stack_size = sizeof block->stack;
   if (spec.cgroup_fd >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<std::uint64_t>(spec.cgroup_fd);
@@ -175,18 +236,22 @@ Result<Child> Spawn(const SpawnSpec& spec) {
   long pid;
   {
     const BlockSignals blocked;
-    pid = CloneOntoStack(&args, &plan);
+    pid = CloneOntoStack(&args, &block->plan);
   }
   if (pid < 0) return FailErrno(static_cast<int>(-pid), fmt::format("clone for '{}'", spec.path));
-  Child child{static_cast<pid_t>(pid), UniqueFd(pidfd)};
-  if (plan.error != 0) {
-    siginfo_t info{};
-    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | __WALL) != 0 &&
-           errno == EINTR) {
-    }
-    return FailErrno(plan.error, fmt::format("execute '{}'", spec.path));
-  }
-  return child;
+  return PendingSpawn(std::move(block), Child{static_cast<pid_t>(pid), UniqueFd(pidfd)});
 }
+
+Result<Child> PendingSpawn::Finish() {
+  AwaitExec();
+  const auto block = std::move(block_);
+  if (block->plan.error >= 0) return std::move(child_);
+  (void)WaitPidFd(child_.pidfd, base::Deadline::Never());  // it is on its last instructions
+  ReapPidFd(child_.pidfd);
+  return FailErrno(static_cast<int>(-block->plan.error),
+                   fmt::format("execute '{}'", block->spec.path));
+}
+
+Result<Child> Spawn(const SpawnSpec& spec) { return TRY(PendingSpawn::Start(spec)).Finish(); }
 
 }  // namespace tinderbox::sys

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,11 +35,33 @@ struct Child {
   UniqueFd pidfd;  // see sys/pidfd.h
 };
 
-// Starts a program and returns once its execve has succeeded; a failed execve is this call's error,
-// and no child is left. The child begins with default signal handling and an empty mask. Safe
-// beside other threads: everything is prepared before clone3(2), and the child makes system calls
-// only. It shares this process's memory until its exec (as vfork does), so the cost does not grow
-// with it.
+// A program that is being started: the child exists, its execve may still be under way. Lets the
+// caller do other things meanwhile; Spawn is the same without that.
+//
+// Safe beside other threads: everything is prepared before clone3(2), and the child makes system
+// calls only. It shares this process's memory until its exec, as vfork's does, so the cost does not
+// grow with it. The child begins with default signal handling and an empty mask.
+class PendingSpawn {
+ public:
+  static base::Result<PendingSpawn> Start(const SpawnSpec& spec);
+  PendingSpawn(PendingSpawn&&) noexcept;
+  PendingSpawn& operator=(PendingSpawn&&) = delete;
+  // Kills and reaps a child that was not taken by Finish.
+  ~PendingSpawn();
+
+  // Waits for the execve. A failed one is this call's error, and no child is left then. Called
+  // once.
+  base::Result<Child> Finish();
+
+ private:
+  struct Block;
+  PendingSpawn(std::unique_ptr<Block> block, Child child);
+  void AwaitExec();
+
+  std::unique_ptr<Block> block_;  // what the child reads; null once taken
+  Child child_;
+};
+
 base::Result<Child> Spawn(const SpawnSpec& spec);
 
 }  // namespace tinderbox::sys

@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -76,6 +77,7 @@ LaunchSequence::LaunchSequence(const LaunchSpec& spec, Deadline deadline,
 LaunchSequence::~LaunchSequence() {
   if (committed_) return;
   const auto deadline = Deadline::After(kUndoTime);
+  pending_.reset();
   if (child_) {
     // Process 1 of the pid namespace: with it goes all that was started and mounted in there.
     (void)sys::SignalPidFd(child_->pidfd, SIGKILL);
@@ -219,7 +221,7 @@ Result<> LaunchSequence::OpenHostObjects() {
   return timed(Step::kNetns, open_netns);
 }
 
-Result<> LaunchSequence::SendPlan(sys::FdRef socket) {
+Result<> LaunchSequence::SendPlan() {
   PlanParts parts;
   parts.devices = JailDevices(spec_);
   parts.binds = binds_;
@@ -233,13 +235,12 @@ Result<> LaunchSequence::SendPlan(sys::FdRef socket) {
   }
   for (const auto& mount : bind_mounts_) fds.push_back(mount.get());
   const auto plan = TRY(EncodePlan(spec_, parts));
-  return sys::SendMessage(socket, plan, fds);
+  return sys::SendMessage(socket_, plan, fds);
 }
 
 Result<> LaunchSequence::StartWarden() {
   auto [ours, theirs] = TRY(sys::MessagePair());
   TRY(sys::ReceiveSenders(ours));
-  TRY(SendPlan(ours));
   const auto null = TRY(sys::Open("/dev/null", O_RDWR));
   sys::SpawnSpec warden;
   warden.path = spec_.warden;
@@ -248,9 +249,18 @@ Result<> LaunchSequence::StartWarden() {
   warden.namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
   if (spec_.netns.empty()) warden.namespaces |= CLONE_NEWNET;
   if (cgroup_ && cgroup_->v2_directory()) warden.cgroup_fd = cgroup_->v2_directory().get();
-  child_ = TRY(sys::Spawn(warden));
+  pending_.emplace(TRY(sys::PendingSpawn::Start(warden)));
   socket_ = std::move(ours);
   return {};
+}
+
+Result<> LaunchSequence::InstructWarden() {
+  // A warden that could not be executed has hung up: why, is what Finish() says.
+  auto sent = SendPlan();
+  auto child = pending_->Finish();
+  pending_.reset();
+  child_ = TRY(std::move(child));
+  return sent;
 }
 
 Result<> LaunchSequence::AwaitReport() {
@@ -325,10 +335,16 @@ Result<Launched> LaunchSequence::Run() {
   }
   TRY(ValidateLaunchSpec(spec_));
   TRY(Do(Step::kRunDir, [this] { return MakeRunDir(); }));
-  TRY(Do(Step::kConsole, [this] { return OpenConsole(); }));
-  TRY(Do(Step::kCgroup, [this] { return MakeCgroup(); }));
-  TRY(OpenHostObjects());
+  const auto& cgroups = sys::HostCgroups();
+  const bool born_in_cgroup =
+      std::ranges::any_of(cgroups, [](const auto& hierarchy) { return hierarchy.v2; });
+  const auto make_cgroup = [this] { return MakeCgroup(); };
+  if (born_in_cgroup) TRY(Do(Step::kCgroup, make_cgroup));
   TRY(Do(Step::kClone, [this] { return StartWarden(); }));
+  TRY(Do(Step::kConsole, [this] { return OpenConsole(); }));
+  if (!born_in_cgroup) TRY(Do(Step::kCgroup, make_cgroup));
+  TRY(OpenHostObjects());
+  TRY(Do(Step::kClone, [this] { return InstructWarden(); }));
   TRY(AwaitReport());
   return Commit();
 }

@@ -128,7 +128,7 @@ TEST_F(ROOT_LaunchTest, WardenKeepsOnlyWhatItNeeds) {
   ASSERT_TRUE(Eventually([&] { return Status(vm->warden_pid())["CapEff"] == "0000000000000020"; }));
   auto status = Status(vm->warden_pid());
   EXPECT_EQ(status["CapPrm"], "0000000000000020") << "CAP_KILL";
-  EXPECT_EQ(status["CapBnd"], "0000000000000020");
+  EXPECT_EQ(status["CapBnd"], "0000000000000000");
   EXPECT_EQ(std::filesystem::read_symlink(fmt::format("/proc/{}/root", vm->warden_pid())),
             std::filesystem::read_symlink(fmt::format("/proc/{}/root", vm->vmm_pid())));
 }

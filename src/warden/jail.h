@@ -21,6 +21,7 @@ struct Launch {
   int netns = -1;
   int cgroups[kMaxFds] = {};
   int binds[kMaxBinds] = {};
+  long bounding_set = 0;  // what DropBoundingSet said
   Report report;
 };
 
@@ -43,6 +44,10 @@ long EnterJail(Launch* launch);
 // The steps limits, credentials and exec, in a child that becomes the VMM. `output` is the pipe's
 // end for its stdout and stderr. Yields the child's pid in this pid namespace.
 long StartVmm(Launch* launch, int output);
+
+// Empties the capability bounding set, for this process and the VMM after it. The capabilities that
+// this process has already stay in force. Some forty system calls: made while the plan is awaited.
+long DropBoundingSet();
 
 // Leaves this process with CAP_KILL alone, out of reach of exec'ed privilege.
 long DropPrivileges();

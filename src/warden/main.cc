@@ -204,6 +204,7 @@ long SendReport(int vmm) {
 }  // namespace
 
 int Main() {
+  launch.bounding_set = DropBoundingSet();
   if (!ReceivePlan(kLaunchSocketFd, &launch)) {
     launch.socket = kLaunchSocketFd;
     launch.report.step = static_cast<uint32_t>(Step::kClone);

@@ -7,9 +7,9 @@
 
 // What the launcher (vmm/launcher.cc) and tinderbox-warden say to each other. Both come out of one
 // build and run on one machine, so these are plain structs in one message of a SOCK_SEQPACKET
-// socket. The launcher sends Plan, its strings and its descriptors before the warden exists; the
-// warden answers with one Report; the launcher commits with one byte. Freestanding: the warden
-// links no C library.
+// socket. The launcher sends Plan, its strings and its descriptors; the warden, which may have been
+// waiting for them, answers with one Report; the launcher commits with one byte. Freestanding: the
+// warden links no C library.
 namespace tinderbox::warden {
 
 // The descriptor at which the warden finds that socket; 0, 1 and 2 are /dev/null.
@@ -60,8 +60,8 @@ struct Device {
 // begins with 'd' (directory) or 'f' (file).
 //
 // The message carries these descriptors, in this order: run directory, console log, exit status
-// file, listening control socket, network namespace (if has_netns), cgroup_count files to write "0" to, bind_count
-// detached mounts.
+// file, listening control socket, network namespace (if has_netns), cgroup_count files to write "0"
+// to, bind_count detached mounts.
 struct Plan {
   std::uint32_t magic = 0x31445754;
   std::uint32_t fail_step = kStepCount;  // tests: this step fails with EIO

@@ -39,16 +39,6 @@ long SetLimits(Child* child) {
   return 0;
 }
 
-long DropBoundingSet(bool keep_kill) {
-  for (int capability = 0; capability < 64; ++capability) {
-    if (keep_kill && capability == CAP_KILL) continue;
-    const long r = Call(__NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
-    if (r == -EINVAL && capability > 0) return 0;  // behind the last that this kernel knows
-    if (r < 0) return r;
-  }
-  return 0;
-}
-
 long SetCapabilities(uint32_t effective) {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   const __user_cap_data_struct data[2] = {{effective, effective, 0}, {0, 0, 0}};
@@ -56,12 +46,12 @@ long SetCapabilities(uint32_t effective) {
 }
 
 long DropCredentials(Child* child) {
-  // The order is forced: the bounding set needs CAP_SETPCAP, groups and gid need CAP_SETGID, and
-  // setresuid takes all of them away.
+  // The order is forced: groups and gid need CAP_SETGID, and setresuid takes it away. The bounding
+  // set is empty since the warden began.
   Launch* launch = child->launch;
   const Plan& plan = *launch->plan;
   if (long r = BeginStep(launch, Step::kCredentials, "capability bounding set"); r < 0) return r;
-  if (long r = DropBoundingSet(false); r < 0) return r;
+  if (launch->bounding_set < 0) return launch->bounding_set;
   NoteObject(launch, "supplementary groups");
   if (long r = Call(__NR_setgroups, 0, nullptr); r < 0) return r;
   NoteObject(launch, "gid");
@@ -111,8 +101,16 @@ long StartVmm(Launch* launch, int output) {
   return pid;
 }
 
+long DropBoundingSet() {
+  for (int capability = 0; capability < 64; ++capability) {
+    const long r = Call(__NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
+    if (r == -EINVAL && capability > 0) return 0;  // behind the last that this kernel knows
+    if (r < 0) return r;
+  }
+  return 0;
+}
+
 long DropPrivileges() {
-  if (long r = DropBoundingSet(true); r < 0) return r;
   if (long r = Call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); r < 0) return r;
   if (long r = Call(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); r < 0) return r;
   // CAP_KILL alone, for the stop ladder: the VM's processes have another uid.

@@ -20,8 +20,9 @@ namespace {
 constexpr int64_t kMs = 1000000;
 
 TEST(LineTest, NumbersAndTruncation) {
-  EXPECT_STREQ(Line().Add("a").Add(int64_t{0}).Add(" ").Add(int64_t{-7}).Add(" ").Add(INT64_MIN).data(),
-               "a0 -7 -9223372036854775808");
+  EXPECT_STREQ(
+      Line().Add("a").Add(int64_t{0}).Add(" ").Add(int64_t{-7}).Add(" ").Add(INT64_MIN).data(),
+      "a0 -7 -9223372036854775808");
   Line line;
   for (int i = 0; i < 100; ++i) line.Add("0123456789");
   EXPECT_EQ(line.size(), 255u);
