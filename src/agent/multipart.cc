@@ -81,7 +81,7 @@ base::Result<bool> MultipartReader::Step() {
   switch (stage_) {
     case Stage::kEpilogue: pending_.clear(); return false;
     case Stage::kPreamble: {
-      const auto at = pending_.find(delimiter_);
+      const std::size_t at = FindDelimiter();
       if (at == pending_.npos) {
         if (pending_.size() > kMaxHead) return Broken("no boundary");
         return false;
@@ -91,15 +91,8 @@ base::Result<bool> MultipartReader::Step() {
       return true;
     }
     case Stage::kAfterBoundary:
-      if (pending_.size() < 2) return false;
-      if (pending_.starts_with("--")) {
-        stage_ = Stage::kEpilogue;
-      } else if (pending_.starts_with("\r\n")) {
-        // Kept: a part without fields has its empty line right here.
-        stage_ = Stage::kHead;
-      } else {
-        return Broken("junk behind a boundary");
-      }
+      // The line end is kept: a part without fields has its empty line right here.
+      stage_ = pending_.starts_with("--") ? Stage::kEpilogue : Stage::kHead;
       return true;
     case Stage::kHead: return StepHead();
     case Stage::kData: return StepData();
@@ -133,7 +126,7 @@ base::Result<bool> MultipartReader::StepHead() {
 }
 
 base::Result<bool> MultipartReader::StepData() {
-  const auto at = pending_.find(delimiter_);
+  const std::size_t at = FindDelimiter();
   if (at != pending_.npos) {
     if (at > 0) TRY(events_.data(std::string_view(pending_).substr(0, at)));
     pending_.erase(0, at + delimiter_.size());
@@ -141,12 +134,24 @@ base::Result<bool> MultipartReader::StepData() {
     TRY(events_.end());
     return true;
   }
-  // The end of what is here may be the beginning of a boundary.
-  if (pending_.size() <= delimiter_.size()) return false;
-  const std::size_t sure = pending_.size() - delimiter_.size();
+  // The end of what is here may be the beginning of a delimiter.
+  const std::size_t held = delimiter_.size() + 1;
+  if (pending_.size() <= held) return false;
+  const std::size_t sure = pending_.size() - held;
   TRY(events_.data(std::string_view(pending_).substr(0, sure)));
   pending_.erase(0, sure);
   return false;
+}
+
+// Where the next delimiter begins that is known to be one: data may hold the boundary's text with
+// more behind it. npos where there is none yet.
+std::size_t MultipartReader::FindDelimiter() const {
+  for (std::size_t at = pending_.find(delimiter_); at != pending_.npos;
+       at = pending_.find(delimiter_, at + 1)) {
+    const std::string_view behind = std::string_view(pending_).substr(at + delimiter_.size());
+    if (behind.starts_with("\r\n") || behind.starts_with("--")) return at;
+  }
+  return pending_.npos;
 }
 
 }  // namespace tinderbox::agent

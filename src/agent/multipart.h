@@ -35,6 +35,7 @@ class MultipartReader {
   base::Result<bool> Step();
   base::Result<bool> StepHead();
   base::Result<bool> StepData();
+  std::size_t FindDelimiter() const;
 
   const std::string delimiter_;  // CRLF "--" boundary
   Events events_;
