@@ -55,7 +55,7 @@ base::Result<std::string> ApiUrl(Session& session) {
   if (url.empty()) {
     return std::unexpected(
         base::Error(base::Code::kFailedPrecondition, "the daemon serves no TCP port")
-            .WithRemedy("Set api.listen in its configuration, for example to 127.0.0.1:3000."));
+            .WithRemedy("Set `listen` in its configuration, for example to 127.0.0.1:3000."));
   }
   return url;
 }
