@@ -69,6 +69,7 @@ class Attachment {
 
   base::Result<int> Run();
   bool started() const { return pid_ != 0; }
+  int first_signal() const { return first_signal_; }
 
  private:
   base::Result<> Begin();
@@ -265,17 +266,20 @@ base::Error Attachment::Lost(base::Error error) {
 
 int RunAttached(Agent& agent, const ProcessOptions& options, SignalQueue& signals) {
   bool started = false;
+  int signal = 0;
   // The attachment ends, and with it the terminal's raw mode, before anything is printed.
   const auto status = [&] {
     Attachment attachment(agent, options, signals);
     auto result = attachment.Run();
     started = attachment.started();
+    signal = attachment.first_signal();
     return result;
   }();
   if (status) return *status;
   PrintError(status.error());
   if (!started && status.error().code() == Code::kNotFound) return kNotFoundStatus;
   if (!started && status.error().code() == Code::kPermissionDenied) return kCannotExecute;
+  if (signal != 0 && status.error().code() == Code::kCancelled) return 128 + signal;
   return kOwnFailure;
 }
 

@@ -212,6 +212,40 @@ TEST_F(CliTest, CreatePrintsTheId) {
             R"({"templateID":"base","timeout":3600,"metadata":{"name":"n"},"envVars":{"A":"b"}})");
 }
 
+TEST_F(CliTest, EnvMakesOneKeyAndKeepsItForItsOwnerAlone) {
+  const std::string first = Run({"env"}).out;
+  EXPECT_THAT(first, testing::StartsWith("export E2B_API_KEY=e2b_" + std::string(39, '0') +
+                                         "1\n"
+                                         "export E2B_API_URL="));
+  EXPECT_THAT(first, HasSubstr("\nexport E2B_SANDBOX_URL="));
+  EXPECT_EQ(Run({"env"}).out, first);
+  EXPECT_THAT(daemon_->Seen("/tinderbox/v1/api-keys"), SizeIs(1));
+  const auto permissions =
+      std::filesystem::status(directory_ + "/.local/state/tinderbox/keys.json").permissions();
+  EXPECT_EQ(permissions, std::filesystem::perms(0600));
+  // One that the daemon no longer knows is replaced.
+  daemon_->RevokeKeys();
+  const std::string second = Run({"env"}).out;
+  EXPECT_NE(second, first);
+  EXPECT_NE(Run({"env", "--new-key"}).out, second);
+  const auto object = boost::json::parse(Run({"env", "--json"}).out);
+  EXPECT_THAT(std::string(object.at("E2B_API_KEY").as_string()), testing::EndsWith("3"));
+}
+
+TEST_F(CliTest, TheThirdInterruptLeavesAtOnce) {
+  Pipe out;
+  const Program program({"run", "--rm", "--", "deaf"}, STDIN_FILENO, out.write.get(), 2);
+  out.write.Reset();
+  ReadUntil(out.read.get(), "ready\n");
+  for (std::size_t sent = 1; sent <= 2; ++sent) {
+    program.Signal(SIGINT);
+    while (daemon_->Seen("/process.Process/SendSignal").size() < sent) ::usleep(1000);
+  }
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_THAT(daemon_->sandboxes(), IsEmpty());
+}
+
 TEST_F(CliTest, FilesAreCopiedInAndOut) {
   daemon_->AddSandbox("i3kabc", "web", "running");
   const std::string local = directory_ + "/f";

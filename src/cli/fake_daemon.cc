@@ -257,7 +257,30 @@ void FakeDaemon::Serve(Connection& connection) {
   }
 }
 
+void FakeDaemon::RevokeKeys() {
+  const std::scoped_lock lock(mutex_);
+  keys_.clear();
+}
+
+bool FakeDaemon::HostCall(Connection& connection, const Request& request) {
+  const std::scoped_lock lock(mutex_);
+  if (request.target == "/tinderbox/v1/info") {
+    connection.Answer(200, json::object{{"apiUrl", "unix://" + path_}});
+  } else if (request.target == "/tinderbox/v1/api-keys") {
+    keys_.push_back(fmt::format("e2b_{:040}", ++made_keys_));
+    connection.Answer(201, json::object{{"key", keys_.back()}});
+  } else if (request.target == "/v2/sandboxes?limit=1") {
+    const auto key = request.headers.find("x-api-key");
+    const bool good = key != request.headers.end() && std::ranges::count(keys_, key->second) > 0;
+    connection.Answer(good ? 200 : 401, std::string_view(good ? "[]" : R"({"message":"key"})"));
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void FakeDaemon::Control(Connection& connection, const Request& request) {
+  if (HostCall(connection, request)) return;
   const std::string& target = request.target;
   if (request.method == "POST" && target == "/v2/sandboxes") {
     const json::value body = json::parse(request.body);
@@ -345,7 +368,8 @@ void FakeDaemon::Start(Connection& connection, const Request& request) {
 template <typename Condition>
 void FakeDaemon::Await(Condition condition) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopping_ || condition(); });
+  // Some conditions are the client's doing, of which nobody tells us.
+  while (!stopping_ && !condition()) changed_.wait_for(lock, std::chrono::milliseconds(20));
 }
 
 void FakeDaemon::Command(Connection& connection, const std::string& cmd, const json::value& start) {
@@ -383,6 +407,9 @@ void FakeDaemon::Command(Connection& connection, const std::string& cmd, const j
     connection.Data("stdout", "ready\n");
     Await([this] { return !process_.signal.empty(); });
     connection.Event({{"end", {{"exitCode", -1}, {"status", "signal: terminated"}}}});
+  } else if (cmd == "deaf") {
+    connection.Data("stdout", "ready\n");
+    Await([&connection] { return connection.dead(); });
   } else if (cmd == "killed") {
     connection.Event({{"end", {{"exitCode", -1}, {"status", "signal: killed"}}}});
   } else if (cmd == "vanish") {

@@ -40,6 +40,8 @@ class FakeDaemon {
   // A create answers this much later.
   void set_create_delay_ms(int ms) { create_delay_ms_ = ms; }
   std::string& file(const std::string& path) { return files_[path]; }
+  // Forgets the API keys that it has made.
+  void RevokeKeys();
   // From now on a real agent answers what is meant for a sandbox's agent: 127.0.0.1, this port.
   void set_agent_port(std::uint16_t port) { agent_port_ = port; }
 
@@ -58,6 +60,8 @@ class FakeDaemon {
   void Serve(Connection& connection);
   void Splice(int client);
   void Control(Connection& connection, const Request& request);
+  // info and API keys; false for another target.
+  bool HostCall(Connection& connection, const Request& request);
   void AgentCall(Connection& connection, const Request& request);
   void Start(Connection& connection, const Request& request);
   void Command(Connection& connection, const std::string& cmd, const boost::json::value& process);
@@ -73,6 +77,8 @@ class FakeDaemon {
   std::vector<Request> seen_;
   std::map<std::string, boost::json::object> sandboxes_;
   std::map<std::string, std::string> files_;
+  std::vector<std::string> keys_;
+  int made_keys_ = 0;
   Process process_;
   int created_ = 0;
   int create_delay_ms_ = 0;
