@@ -102,6 +102,7 @@ TEST_F(ROOT_LaunchTest, CredentialsAndNamespacesAsSeenFromTheHost) {
     EXPECT_EQ(status[set], "0000000000000000") << set;
   }
   EXPECT_EQ(status["NoNewPrivs"], "1");
+  EXPECT_EQ(status["Seccomp"], "2") << "from the first instruction, whatever the VMM does itself";
   EXPECT_EQ(status["Uid"], fmt::format("{0}\t{0}\t{0}\t{0}", uid_));
   EXPECT_EQ(status["Gid"], fmt::format("{0}\t{0}\t{0}\t{0}", uid_));
   EXPECT_EQ(status["Groups"], " ");

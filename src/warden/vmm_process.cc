@@ -6,6 +6,7 @@
 #include <linux/resource.h>
 #include <signal.h>
 
+#include "warden/filter.h"
 #include "warden/jail.h"
 #include "warden/kernel.h"
 
@@ -63,6 +64,9 @@ long DropCredentials(Child* child) {
   if (long r = SetCapabilities(0); r < 0) return r;
   NoteObject(launch, "no_new_privs");
   if (long r = Call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); r < 0) return r;
+  // Last, since it refuses some of what has just been done.
+  NoteObject(launch, "system call filter");
+  if (long r = InstallFilter(); r < 0) return r;
   EndStep(launch, Step::kCredentials);
   return 0;
 }

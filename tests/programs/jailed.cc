@@ -20,6 +20,7 @@
 //   escape           tries to reach beyond the jail, prints each attempt that succeeded
 //   time             prints CLOCK_MONOTONIC in nanoseconds and exits 0
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -125,6 +126,14 @@ int Escape() {
   Attempt("chroot", chroot("/run") == 0);
   Attempt("setuid", setuid(0) == 0);
   Attempt("unshare net", unshare(CLONE_NEWNET) == 0);
+  Attempt("unshare user", unshare(CLONE_NEWUSER) == 0);
+  Attempt("clone user", [] {
+    const long pid = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, 0L);
+    if (pid == 0) _exit(0);
+    return pid > 0;
+  }());
+  Attempt("clone3", syscall(SYS_clone3, nullptr, 0) >= 0 || errno != ENOSYS);
+  Attempt("trace", syscall(SYS_ptrace, 0, 0, nullptr, nullptr) >= 0);
   Attempt("kill warden", kill(1, SIGKILL) == 0);
   Attempt("see /proc", access("/proc/self", F_OK) == 0);
   Attempt("see host root", access("/../etc/passwd", F_OK) == 0);
