@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <filesystem>
 #include <sstream>
 
 #include "launch/options.h"
@@ -120,6 +121,10 @@ std::variant<Options, Printed> ParseArguments(int argc, const char* const* argv)
     const int code = app.exit(error, out, complaint);
     return Printed{out.str() + complaint.str(), code == 0 ? 0 : 2};
   }
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(options.run_dir, error).lexically_normal();
+  if (!error) options.run_dir = absolute.string();
+  while (options.run_dir.size() > 1 && options.run_dir.back() == '/') options.run_dir.pop_back();
   return options;
 }
 

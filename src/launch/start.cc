@@ -84,6 +84,8 @@ Result<std::unique_ptr<vmm::Driver>> OpenDriver(const StartOptions& start) {
   std::string named = start.binary;
   const char* variable = std::getenv("TINDERBOX_FIRECRACKER");
   if (firecracker && named.empty() && variable != nullptr) named = variable;
+  // A bare name is looked for on PATH, anything else is relative to where we stand.
+  if (named.find('/') != std::string::npos) named = TRY(AbsolutePath(named));
   const auto binary = TRY(firecracker ? vmm::FindFirecracker(named) : vmm::FindQemu(named));
   if (!binary) {
     return std::unexpected(

@@ -31,7 +31,7 @@ struct SpawnSpec {
 };
 
 struct Child {
-  pid_t pid;       // valid until reaped
+  pid_t pid = 0;   // valid until reaped
   UniqueFd pidfd;  // see sys/pidfd.h
 };
 

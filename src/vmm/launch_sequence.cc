@@ -78,11 +78,11 @@ LaunchSequence::~LaunchSequence() {
   if (committed_) return;
   const auto deadline = Deadline::After(kUndoTime);
   pending_.reset();
-  if (child_) {
+  if (child_.pidfd) {
     // Process 1 of the pid namespace: with it goes all that was started and mounted in there.
-    (void)sys::SignalPidFd(child_->pidfd, SIGKILL);
-    (void)sys::WaitPidFd(child_->pidfd, deadline);
-    sys::ReapPidFd(child_->pidfd);
+    (void)sys::SignalPidFd(child_.pidfd, SIGKILL);
+    (void)sys::WaitPidFd(child_.pidfd, deadline);
+    sys::ReapPidFd(child_.pidfd);
   }
   // Undoing is best effort by nature; the launch's own error is the one that counts.
   if (cgroup_) (void)cgroup_->Undo(deadline);
@@ -249,7 +249,7 @@ Result<> LaunchSequence::StartWarden() {
   warden.namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
   if (spec_.netns.empty()) warden.namespaces |= CLONE_NEWNET;
   if (cgroup_ && cgroup_->v2_directory()) warden.cgroup_fd = cgroup_->v2_directory().get();
-  pending_.emplace(TRY(sys::PendingSpawn::Start(warden)));
+  pending_ = std::make_unique<sys::PendingSpawn>(TRY(sys::PendingSpawn::Start(warden)));
   socket_ = std::move(ours);
   return {};
 }
@@ -291,12 +291,12 @@ Result<Launched> LaunchSequence::Commit() {
                   .vmm = spec_.vmm,
                   .uid = spec_.uid,
                   .gid = spec_.gid,
-                  .warden_pid = child_->pid,
-                  .warden_start = TRY(sys::ProcessStartTime(child_->pid)),
+                  .warden_pid = child_.pid,
+                  .warden_start = TRY(sys::ProcessStartTime(child_.pid)),
                   .vmm_pid = vmm_pid_,
                   .stop_grace = spec_.stop_grace};
   TRY(Do(Step::kApiSocket, [&]() -> Result<> {
-    const auto target = fmt::format("/proc/{}/root{}", child_->pid, kJailApiSocket);
+    const auto target = fmt::format("/proc/{}/root{}", child_.pid, kJailApiSocket);
     if (::symlinkat(target.c_str(), run_dir_.get(), kApiLink) != 0) {
       return FailErrno(errno, fmt::format("link '{}/{}'", spec_.run_dir, kApiLink));
     }
@@ -309,7 +309,7 @@ Result<Launched> LaunchSequence::Commit() {
   committed_ = true;
   Launched launched;
   launched.report = MakeReport();
-  launched.vm = MakeLaunchedVm(spec_.run_dir, std::move(record), std::move(child_->pidfd),
+  launched.vm = MakeLaunchedVm(spec_.run_dir, std::move(record), std::move(child_.pidfd),
                                std::move(exit_file_), launched.report);
   return launched;
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -76,8 +77,8 @@ class LaunchSequence {
   std::vector<sys::UniqueFd> bind_mounts_;
   std::vector<bool> bind_is_directory_;
   sys::UniqueFd socket_;
-  std::optional<sys::PendingSpawn> pending_;
-  std::optional<sys::Child> child_;
+  std::unique_ptr<sys::PendingSpawn> pending_;
+  sys::Child child_;  // without a pidfd until there is one
   pid_t vmm_pid_ = 0;
 };
 
