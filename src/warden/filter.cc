@@ -67,7 +67,27 @@ constexpr uint32_t kNewNamespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID |
                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 
 constexpr size_t kDeniedCount = sizeof kDenied / sizeof kDenied[0];
-constexpr size_t kMaxInstructions = kDeniedCount * 2 + 32;
+// When a filter is installed, the kernel runs it once for each of its system calls, to learn which
+// ones need it at all. A list of 42 comparisons makes that the dearest step of the launch; sorted,
+// and entered by chunks, it is a dozen.
+constexpr size_t kChunk = 7;
+constexpr size_t kMaxInstructions = kDeniedCount * 2 + kDeniedCount / kChunk + 33;
+
+struct SortedNumbers {
+  uint32_t numbers[kDeniedCount];
+};
+constexpr SortedNumbers Sort() {
+  SortedNumbers sorted = {};
+  for (size_t i = 0; i < kDeniedCount; ++i) {
+    size_t at = i;
+    for (; at > 0 && sorted.numbers[at - 1] > kDenied[i]; --at) {
+      sorted.numbers[at] = sorted.numbers[at - 1];
+    }
+    sorted.numbers[at] = kDenied[i];
+  }
+  return sorted;
+}
+constexpr SortedNumbers kSorted = Sort();
 constexpr uint32_t kRefuse = SECCOMP_RET_ERRNO | EPERM;
 
 struct Program {
@@ -97,7 +117,13 @@ long InstallFilter() {
 #if defined(__x86_64__)
   program.ReturnIf(BPF_JGE, 0x40000000, kRefuse);  // the x32 numbers
 #endif
-  for (const uint32_t number : kDenied) program.ReturnIf(BPF_JEQ, number, kRefuse);
+  for (size_t begin = 0; begin < kDeniedCount; begin += kChunk) {
+    const size_t end = begin + kChunk < kDeniedCount ? begin + kChunk : kDeniedCount;
+    // Past this chunk for numbers behind its last; below, each comparison is two instructions.
+    program.code[program.size++] = BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, kSorted.numbers[end - 1],
+                                            static_cast<unsigned char>(2 * (end - begin)), 0);
+    for (size_t i = begin; i < end; ++i) program.ReturnIf(BPF_JEQ, kSorted.numbers[i], kRefuse);
+  }
   // clone3's flags are behind a pointer, out of a filter's sight. C libraries fall back to clone.
   program.ReturnIf(BPF_JEQ, __NR_clone3, SECCOMP_RET_ERRNO | ENOSYS);
   program.code[program.size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 1, 0);
