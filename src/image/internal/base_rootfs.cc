@@ -29,41 +29,23 @@ constexpr int kRecipeVersion = 1;
 constexpr uid_t kUserId = 1000;
 constexpr std::uint64_t kRoomNeeded = 2ull << 30;
 
-constexpr std::array<std::string_view, 30> kPackages = {"bash",
-                                                        "bzip2",
-                                                        "ca-certificates",
-                                                        "curl",
-                                                        "file",
-                                                        "git",
-                                                        "gzip",
-                                                        "iproute2",
-                                                        "iputils-ping",
-                                                        "jq",
-                                                        "less",
-                                                        "nano",
-                                                        "ncurses-base",
-                                                        "ncurses-bin",
-                                                        "netbase",
-                                                        "openssh-client",
-                                                        "patch",
-                                                        "procps",
-                                                        "psmisc",
-                                                        "python-is-python3",
-                                                        "python3",
-                                                        "python3-pip",
-                                                        "python3-venv",
-                                                        "sudo",
-                                                        "tzdata",
-                                                        "unzip",
-                                                        "wget",
-                                                        "xz-utils",
-                                                        "zip"};
+// libnss-myhostname: sudo looks its host's name up, whatever that is set to.
+// clang-format off
+constexpr auto kPackages = std::to_array<std::string_view>({
+    "bash", "bzip2", "ca-certificates", "curl", "file", "git", "gzip", "iproute2", "iputils-ping",
+    "jq", "less", "libnss-myhostname", "nano", "ncurses-base", "ncurses-bin", "netbase",
+    "openssh-client", "patch", "procps", "psmisc", "python-is-python3", "python3", "python3-pip",
+    "python3-venv", "sudo", "tzdata", "unzip", "wget", "xz-utils", "zip"});
+// clang-format on
 
-// Manuals and translations are a quarter of the tree; nothing in a sandbox reads them.
-constexpr std::array<const char*, 5> kDpkgOptions = {
-    "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*",
-    "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
-    "path-include=/usr/share/locale/locale.alias"};
+// Manuals and translations are a quarter of the tree; nothing in a sandbox reads them. What dpkg
+// does to survive a crash is of no use in what is thrown away then.
+constexpr std::array<const char*, 6> kDpkgOptions = {"force-unsafe-io",
+                                                     "path-exclude=/usr/share/man/*",
+                                                     "path-exclude=/usr/share/locale/*",
+                                                     "path-exclude=/usr/share/doc/*",
+                                                     "path-include=/usr/share/doc/*/copyright",
+                                                     "path-include=/usr/share/locale/locale.alias"};
 
 constexpr std::string_view kHosts =
     "127.0.0.1 localhost\n"
