@@ -12,8 +12,8 @@ namespace tinderbox::cli {
 
 namespace json = boost::json;
 
-Agent::Agent(Session session, std::string sandbox, std::string token, std::string user)
-    : session_(std::move(session)),
+Agent::Agent(const Session& session, std::string sandbox, std::string token, std::string user)
+    : session_(session),
       sandbox_(std::move(sandbox)),
       token_(std::move(token)),
       user_(std::move(user)) {}

@@ -19,7 +19,7 @@ namespace tinderbox::cli {
 class Agent {
  public:
   // `user` runs the processes and owns the files; "" = the sandbox's default.
-  Agent(Session session, std::string sandbox, std::string token, std::string user);
+  Agent(const Session& session, std::string sandbox, std::string token, std::string user);
   // Asks the API for the sandbox's token. kNotFound; kFailedPrecondition where it does not run.
   static base::Result<Agent> Find(Session& session, const std::string& sandbox, std::string user);
 

@@ -35,7 +35,7 @@ class AgentTest : public CliTest {
       // It shall not outlive a test that is killed, nor hold its standard error open.
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       ::dup2(ready.write.get(), 1);
-      ::dup2(::open("/dev/null", O_WRONLY), 2);
+      ::dup2(::open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
       ::execl(TINDERBOX_AGENT, TINDERBOX_AGENT, "--port", "0", nullptr);
       ::_exit(127);
     }

@@ -72,10 +72,10 @@ class Attachment {
   int first_signal() const { return first_signal_; }
 
  private:
-  base::Result<> Begin();
+  base::Result<net::ConnectStream> Begin();
   // One message; a value is the exit status.
   base::Result<std::optional<int>> Handle(std::string_view payload);
-  base::Result<> WaitForMore();
+  base::Result<> WaitForMore(sys::FdRef stream);
   base::Result<> HandleSignals();
   base::Result<> Interrupted(int signal);
   // False where nobody reads any more.
@@ -88,7 +88,6 @@ class Attachment {
   Agent& agent_;
   const ProcessOptions& options_;
   SignalQueue& signals_;
-  std::optional<net::ConnectStream> stream_;
   std::optional<RawTerminal> raw_;
   std::optional<InputForwarder> input_;
   ProcessEvent event_;
@@ -99,23 +98,22 @@ class Attachment {
   bool stderr_closed_ = false;
 };
 
-base::Result<> Attachment::Begin() {
+base::Result<net::ConnectStream> Attachment::Begin() {
   if (options_.tty) size_ = TerminalSize(IsTerminal(STDIN_FILENO) ? STDIN_FILENO : STDOUT_FILENO);
-  stream_ = TRY(agent_.Stream("/process.Process/Start", StartRequest(options_, size_),
-                              Deadline::After(kStartTime)));
-  return {};
+  return agent_.Stream("/process.Process/Start", StartRequest(options_, size_),
+                       Deadline::After(kStartTime));
 }
 
 base::Result<int> Attachment::Run() {
-  TRY(Begin());
+  net::ConnectStream stream = TRY(Begin());
   for (;;) {
     TRY(HandleSignals());
-    auto next = stream_->Next(Deadline::After({}));
+    auto next = stream.Next(Deadline::After({}));
     if (!next) {
       if (next.error().code() != Code::kDeadlineExceeded) {
         return std::unexpected(Lost(std::move(next).error()));
       }
-      TRY(WaitForMore());
+      TRY(WaitForMore(stream.fd()));
       continue;
     }
     if (!*next) {
@@ -156,8 +154,8 @@ base::Result<std::optional<int>> Attachment::Handle(std::string_view payload) {
   return interruptions_ > 0 && ours ? 128 + first_signal_ : status;
 }
 
-base::Result<> Attachment::WaitForMore() {
-  pollfd entries[] = {{.fd = stream_->fd().get(), .events = POLLIN, .revents = 0},
+base::Result<> Attachment::WaitForMore(sys::FdRef stream) {
+  pollfd entries[] = {{.fd = stream.get(), .events = POLLIN, .revents = 0},
                       {.fd = signals_.fd().get(), .events = POLLIN, .revents = 0}};
   constexpr auto kMs = std::chrono::duration_cast<std::chrono::milliseconds>(kSilence).count();
   const int ready = ::poll(entries, 2, static_cast<int>(kMs));
@@ -224,15 +222,15 @@ void Attachment::Resize() {
   const json::object request{{"process", {{"pid", pid_}}},
                              {"pty", {{"size", {{"cols", size.cols}, {"rows", size.rows}}}}}};
   // A window of the wrong size is no reason to end a session.
-  (void)agent_.Call("/process.Process/Update", request, Deadline::After(kControlTime));
+  static_cast<void>(agent_.Call("/process.Process/Update", request, Deadline::After(kControlTime)));
 }
 
 void Attachment::SendSignal(const char* name) {
   if (pid_ == 0) return;
   // It may have ended by itself meanwhile; the stream will say so.
-  (void)agent_.Call("/process.Process/SendSignal",
-                    json::object{{"process", {{"pid", pid_}}}, {"signal", name}},
-                    Deadline::After(kControlTime));
+  static_cast<void>(agent_.Call("/process.Process/SendSignal",
+                                json::object{{"process", {{"pid", pid_}}}, {"signal", name}},
+                                Deadline::After(kControlTime)));
 }
 
 base::Result<> Attachment::CheckSandbox() {

@@ -93,7 +93,7 @@ class CliTest : public testing::Test {
     err.write.Reset();
     // In a thread: the program may write more than a pipe holds before it reads.
     std::thread writer([&in, input] {
-      (void)sys::WriteAll(in.write, input);
+      static_cast<void>(sys::WriteAll(in.write, input));
       in.write.Reset();
     });
     Outcome outcome;

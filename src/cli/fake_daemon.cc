@@ -319,7 +319,7 @@ void FakeDaemon::AgentCall(Connection& connection, const Request& request) {
   const std::scoped_lock lock(mutex_);
   if (method == "SendInput") {
     const auto& input = body.at("input").as_object();
-    (void)base::AppendFromBase64(process_.input, input.begin()->value().as_string());
+    static_cast<void>(base::AppendFromBase64(process_.input, input.begin()->value().as_string()));
   } else if (method == "CloseStdin") {
     process_.closed = true;
   } else if (method == "SendSignal") {

@@ -72,7 +72,7 @@ void InputForwarder::Run() {
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     // A failed send means that the process has ended or closed its input: the output tells which.
     if (got <= 0) {
-      (void)End();
+      static_cast<void>(End());
       return;
     }
     if (!Send(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)))) return;

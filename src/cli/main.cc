@@ -22,7 +22,7 @@ int Main(const std::vector<std::string>& arguments) {
   auto parsed = ParseArguments(arguments);
   if (const auto* stop = std::get_if<ParseStop>(&parsed)) {
     const int fd = stop->exit_code == 0 ? STDOUT_FILENO : STDERR_FILENO;
-    (void)sys::WriteAll(sys::FdRef::Borrow(fd), stop->text);
+    static_cast<void>(sys::WriteAll(sys::FdRef::Borrow(fd), stop->text));
     const bool runs = !arguments.empty() && (arguments[0] == "run" || arguments[0] == "exec");
     return stop->exit_code != 0 && runs ? kOwnFailure : stop->exit_code;
   }

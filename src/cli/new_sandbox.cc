@@ -84,11 +84,8 @@ base::Result<json::value> CreateSandbox(const Session& session, const SandboxOpt
   return Interrupted(first_signal);
 }
 
-LifeKeeper::LifeKeeper(Session session, std::string sandbox, std::chrono::seconds floor)
-    : session_(std::move(session)),
-      sandbox_(std::move(sandbox)),
-      floor_(floor),
-      thread_([this] { Run(); }) {}
+LifeKeeper::LifeKeeper(const Session& session, std::string sandbox, std::chrono::seconds floor)
+    : session_(session), sandbox_(std::move(sandbox)), floor_(floor), thread_([this] { Run(); }) {}
 
 LifeKeeper::~LifeKeeper() {
   {
@@ -112,9 +109,9 @@ void LifeKeeper::Run() {
 
 void LifeKeeper::Prolong() {
   // Refreshing only ever lengthens.
-  (void)session_.Call("POST", "/sandboxes/" + sandbox_ + "/refreshes",
-                      json::object{{"duration", floor_.count()}},
-                      base::Deadline::After(std::chrono::seconds(5)));
+  static_cast<void>(session_.Call("POST", "/sandboxes/" + sandbox_ + "/refreshes",
+                                  json::object{{"duration", floor_.count()}},
+                                  base::Deadline::After(std::chrono::seconds(5))));
 }
 
 }  // namespace tinderbox::cli

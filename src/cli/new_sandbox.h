@@ -36,7 +36,7 @@ base::Result<> RemoveSandbox(Session session, const std::string& id);
 // again.
 class LifeKeeper {
  public:
-  LifeKeeper(Session session, std::string sandbox, std::chrono::seconds floor);
+  LifeKeeper(const Session& session, std::string sandbox, std::chrono::seconds floor);
   LifeKeeper(const LifeKeeper&) = delete;
   LifeKeeper& operator=(const LifeKeeper&) = delete;
   ~LifeKeeper();

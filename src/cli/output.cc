@@ -66,7 +66,7 @@ void PrintError(const base::Error& error) {
   std::string text = "tinderbox: " + ForTerminal(error.ToString()) + "\n";
   if (!error.remedy().empty()) text += "  " + ForTerminal(error.remedy()) + "\n";
   // There is no one to tell if this fails.
-  (void)sys::WriteAll(sys::FdRef::Borrow(STDERR_FILENO), text);
+  static_cast<void>(sys::WriteAll(sys::FdRef::Borrow(STDERR_FILENO), text));
 }
 
 base::Result<> Print(std::string_view text) {

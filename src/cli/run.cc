@@ -26,9 +26,9 @@ constexpr std::chrono::seconds kExecFloor{120};
 
 void TellThatItStays(const std::string& id) {
   if (!IsTerminal(STDERR_FILENO)) return;
-  (void)sys::WriteAll(
+  static_cast<void>(sys::WriteAll(
       sys::FdRef::Borrow(STDERR_FILENO),
-      fmt::format("sandbox {} stays until its timeout; remove it: tinderbox rm {}\n", id, id));
+      fmt::format("sandbox {} stays until its timeout; remove it: tinderbox rm {}\n", id, id)));
 }
 
 }  // namespace

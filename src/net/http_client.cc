@@ -215,11 +215,11 @@ struct HttpClient::State {
   }
 
   // One step of the parser on what is buffered; receives more where that does not suffice.
-  base::Result<> Step(base::Deadline deadline) {
+  base::Result<> Step(Parser& at, base::Deadline deadline) {
     boost::system::error_code error;
     if (begin < end) {
       const std::size_t used =
-          parser->put(boost::asio::const_buffer(input.data() + begin, end - begin), error);
+          at.put(boost::asio::const_buffer(input.data() + begin, end - begin), error);
       begin += used;
       if (begin == end) begin = end = 0;
       if (error == http::error::need_buffer) error = {};
@@ -228,11 +228,11 @@ struct HttpClient::State {
       if (!error || used > 0) return {};
     }
     if (at_eof) {
-      if (!parser->got_some()) return Garbage(http::error::end_of_stream);
+      if (!at.got_some()) return Garbage(http::error::end_of_stream);
       error = {};
-      parser->put_eof(error);
+      at.put_eof(error);
       if (error) return Garbage(error);
-      if (!parser->is_done()) return Garbage(http::error::partial_message);
+      if (!at.is_done()) return Garbage(http::error::partial_message);
       return {};
     }
     return Fill(deadline);
@@ -359,7 +359,7 @@ base::Result<HttpResponseHead> HttpClient::ReadHead(base::Deadline deadline) {
       s.parser->eager(false);
       s.parser->skip(s.head_request);
     }
-    while (!s.parser->is_header_done()) TRY(s.Step(deadline));
+    while (!s.parser->is_header_done()) TRY(s.Step(*s.parser, deadline));
     const int status = static_cast<int>(s.parser->get().result_int());
     if (status < 100 || status >= 200 || status == 101) break;
     s.parser.reset();  // an interim answer; the real one follows
@@ -385,7 +385,7 @@ base::Result<std::size_t> HttpClient::ReadSome(std::span<char> out, base::Deadli
     body.data = out.data();
     body.size = out.size();
     body.more = true;
-    const auto stepped = s.Step(deadline);
+    const auto stepped = s.Step(*s.parser, deadline);
     const std::size_t produced = out.size() - body.size;
     body.data = nullptr;
     body.size = 0;

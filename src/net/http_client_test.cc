@@ -26,7 +26,7 @@ class HttpClientTest : public testing::Test {
   HttpClientTest() {
     int ends[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    client_.emplace(sys::UniqueFd(ends[0]), "test");
+    client_ = HttpClient(sys::UniqueFd(ends[0]), "test");
     server_.Reset(ends[1]);
   }
   ~HttpClientTest() override {
@@ -62,7 +62,7 @@ class HttpClientTest : public testing::Test {
 
   Deadline Soon() { return Deadline::After(seconds(10)); }
 
-  std::optional<HttpClient> client_;
+  HttpClient client_{sys::UniqueFd()};
   sys::UniqueFd server_;
   std::string heard_;
   std::thread script_;
@@ -70,19 +70,19 @@ class HttpClientTest : public testing::Test {
 
 TEST_F(HttpClientTest, ReadsAnAnswerWithContentLength) {
   Answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-One: a\r\n\r\nhello");
-  const auto response = client_->Request({.target = "/x?y=1"}, Soon());
+  const auto response = client_.Request({.target = "/x?y=1"}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->status, 200);
   EXPECT_EQ(response->body, "hello");
   EXPECT_EQ(FindHeader(response->headers, "x-one"), "a");
-  EXPECT_TRUE(client_->reusable());
+  EXPECT_TRUE(client_.reusable());
   script_.join();
   EXPECT_THAT(heard_, testing::StartsWith("GET /x?y=1 HTTP/1.1\r\nHost: test\r\n"));
 }
 
 TEST_F(HttpClientTest, TakesFirecrackersStatusLines) {
   Answer("HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n");
-  auto response = client_->Request({.method = "PUT", .target = "/a", .body = "{}"}, Soon());
+  auto response = client_.Request({.method = "PUT", .target = "/a", .body = "{}"}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->status, 204);
   script_.join();
@@ -91,7 +91,7 @@ TEST_F(HttpClientTest, TakesFirecrackersStatusLines) {
   // The same connection again, now even without the space.
   heard_.clear();
   Answer("HTTP/1.1 400\r\nContent-Length: 2\r\n\r\nno");
-  response = client_->Request({.method = "PUT", .target = "/b", .body = "{}"}, Soon());
+  response = client_.Request({.method = "PUT", .target = "/b", .body = "{}"}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->status, 400);
   EXPECT_EQ(response->body, "no");
@@ -105,15 +105,15 @@ TEST_F(HttpClientTest, ReadsChunksThatArriveByteByByte) {
         "5;x=y\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\n\r\n";
     for (const char c : answer) Say({&c, 1});
   });
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->body, "hello world");
-  EXPECT_TRUE(client_->reusable());
+  EXPECT_TRUE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, SkipsInterimAnswers) {
   Answer("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->status, 200);
   EXPECT_EQ(response->body, "x");
@@ -121,66 +121,66 @@ TEST_F(HttpClientTest, SkipsInterimAnswers) {
 
 TEST_F(HttpClientTest, ReadsABodyThatEndsWithTheConnection) {
   Answer("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it", true);
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->body, "all of it");
-  EXPECT_FALSE(client_->reusable());
+  EXPECT_FALSE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, HeadHasNoBody) {
   Answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
-  const auto response = client_->Request({.method = "HEAD"}, Soon());
+  const auto response = client_.Request({.method = "HEAD"}, Soon());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_EQ(response->body, "");
-  EXPECT_TRUE(client_->reusable());
+  EXPECT_TRUE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, GarbageIsDataLoss) {
   Answer("SSH-2.0-OpenSSH_9.2\r\n\r\n");
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kDataLoss);
-  EXPECT_FALSE(client_->reusable());
+  EXPECT_FALSE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, AnEarlyEndIsUnavailable) {
   Answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true);
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kUnavailable);
 }
 
 TEST_F(HttpClientTest, ASilentEndIsUnavailable) {
   Answer("", true);
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kUnavailable);
 }
 
 TEST_F(HttpClientTest, AnOversizeHeadIsRefused) {
   Answer("HTTP/1.1 200 OK\r\nX: " + std::string(100 << 10, 'x') + "\r\n\r\n", true);
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kResourceExhausted);
 }
 
 TEST_F(HttpClientTest, AnOversizeStatusLineIsRefused) {
   Answer(std::string(100 << 10, 'x'), true);
-  const auto response = client_->Request({}, Soon());
+  const auto response = client_.Request({}, Soon());
   ASSERT_FALSE(response);
 }
 
 TEST_F(HttpClientTest, AnOversizeBodyIsRefused) {
   Answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + std::string(1000, 'x'));
-  const auto response = client_->Request({}, Soon(), 999);
+  const auto response = client_.Request({}, Soon(), 999);
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kResourceExhausted);
-  EXPECT_FALSE(client_->reusable());
+  EXPECT_FALSE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, ASilentServerMeetsTheDeadline) {
   const auto begun = std::chrono::steady_clock::now();
-  const auto response = client_->Request({}, Deadline::After(milliseconds(50)));
+  const auto response = client_.Request({}, Deadline::After(milliseconds(50)));
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kDeadlineExceeded);
   EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(5));
@@ -196,19 +196,19 @@ TEST_F(HttpClientTest, AServerThatDripsMeetsTheDeadlineToo) {
     }
   });
   const auto begun = std::chrono::steady_clock::now();
-  const auto response = client_->Request({}, Deadline::After(milliseconds(100)));
+  const auto response = client_.Request({}, Deadline::After(milliseconds(100)));
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kDeadlineExceeded);
   EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(4));
-  client_.reset();
+  client_ = HttpClient(sys::UniqueFd());
 }
 
 TEST_F(HttpClientTest, AServerThatDoesNotReadMeetsTheDeadline) {
-  const auto response = client_->Request({.method = "POST", .body = std::string(8 << 20, 'x')},
-                                         Deadline::After(milliseconds(50)));
+  const auto response = client_.Request({.method = "POST", .body = std::string(8 << 20, 'x')},
+                                        Deadline::After(milliseconds(50)));
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code(), Code::kDeadlineExceeded);
-  EXPECT_FALSE(client_->reusable());
+  EXPECT_FALSE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, AnEarlyRefusalIsHeardAlthoughTheBodyCouldNotBeSent) {
@@ -218,7 +218,7 @@ TEST_F(HttpClientTest, AnEarlyRefusalIsHeardAlthoughTheBodyCouldNotBeSent) {
     server_.Reset();
   });
   const auto response =
-      client_->Request({.method = "POST", .body = std::string(8 << 20, 'x')}, Soon());
+      client_.Request({.method = "POST", .body = std::string(8 << 20, 'x')}, Soon());
   // A unix socket closed with unread data may lose the answer; then the failure is the peer's end.
   if (response) {
     EXPECT_EQ(response->status, 413);
@@ -234,16 +234,16 @@ TEST_F(HttpClientTest, NeverShutsItsSendingSideDown) {
     EXPECT_EQ(::poll(&entry, 1, 50), 0) << "the client closed its side";
     Say("HTTP/1.1 204 \r\n\r\n");
   });
-  EXPECT_TRUE(client_->Request({}, Soon()));
+  EXPECT_TRUE(client_.Request({}, Soon()));
 }
 
 TEST_F(HttpClientTest, RefusesHeadersThatForgeLines) {
-  EXPECT_EQ(client_->Request({.headers = {{"A", "b\r\nC: d"}}}, Soon()).error().code(),
+  EXPECT_EQ(client_.Request({.headers = {{"A", "b\r\nC: d"}}}, Soon()).error().code(),
             Code::kInvalidArgument);
-  EXPECT_EQ(client_->Request({.headers = {{"A b", "c"}}}, Soon()).error().code(),
+  EXPECT_EQ(client_.Request({.headers = {{"A b", "c"}}}, Soon()).error().code(),
             Code::kInvalidArgument);
-  EXPECT_EQ(client_->Request({.target = "/a b"}, Soon()).error().code(), Code::kInvalidArgument);
-  EXPECT_TRUE(client_->reusable());
+  EXPECT_EQ(client_.Request({.target = "/a b"}, Soon()).error().code(), Code::kInvalidArgument);
+  EXPECT_TRUE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, StreamsARequestAndItsAnswerAtOnce) {
@@ -258,34 +258,34 @@ TEST_F(HttpClientTest, StreamsARequestAndItsAnswerAtOnce) {
     ReadUntil("0\r\n\r\n");
     Say("0\r\n\r\n");
   });
-  ASSERT_TRUE(client_->Start({.method = "POST"}, StreamedBody{}, Soon()));
-  const auto head = client_->ReadHead(Soon());
+  ASSERT_TRUE(client_.Start({.method = "POST"}, StreamedBody{}, Soon()));
+  const auto head = client_.ReadHead(Soon());
   ASSERT_TRUE(head);
   char buffer[64];
   for (const std::string word : {"one", "two"}) {
-    ASSERT_TRUE(client_->Write(word, Soon()));
-    const auto got = client_->ReadSome(buffer, Soon());
+    ASSERT_TRUE(client_.Write(word, Soon()));
+    const auto got = client_.ReadSome(buffer, Soon());
     ASSERT_TRUE(got) << got.error().ToString();
     EXPECT_EQ(std::string(buffer, *got), word);
     // Nothing more for now: said at once, and no harm done.
-    EXPECT_EQ(client_->ReadSome(buffer, Deadline::After({})).error().code(),
+    EXPECT_EQ(client_.ReadSome(buffer, Deadline::After({})).error().code(),
               Code::kDeadlineExceeded);
   }
-  EXPECT_FALSE(client_->reusable());
-  ASSERT_TRUE(client_->FinishBody(Soon()));
-  EXPECT_EQ(client_->ReadSome(buffer, Soon()).value_or(99), 0U);
-  EXPECT_TRUE(client_->reusable());
+  EXPECT_FALSE(client_.reusable());
+  ASSERT_TRUE(client_.FinishBody(Soon()));
+  EXPECT_EQ(client_.ReadSome(buffer, Soon()).value_or(99), 0U);
+  EXPECT_TRUE(client_.reusable());
 }
 
 TEST_F(HttpClientTest, KeepsThePromisedLength) {
   Answer("HTTP/1.1 204 \r\n\r\n");
-  ASSERT_TRUE(client_->Start({.method = "PUT"}, StreamedBody{.length = 4}, Soon()));
-  EXPECT_EQ(client_->Write("12345", Soon()).error().code(), Code::kInvalidArgument);
-  ASSERT_TRUE(client_->Write("123", Soon()));
-  EXPECT_EQ(client_->FinishBody(Soon()).error().code(), Code::kFailedPrecondition);
-  ASSERT_TRUE(client_->Write("4", Soon()));
-  ASSERT_TRUE(client_->FinishBody(Soon()));
-  EXPECT_EQ(client_->ReadHead(Soon())->status, 204);
+  ASSERT_TRUE(client_.Start({.method = "PUT"}, StreamedBody{.length = 4}, Soon()));
+  EXPECT_EQ(client_.Write("12345", Soon()).error().code(), Code::kInvalidArgument);
+  ASSERT_TRUE(client_.Write("123", Soon()));
+  EXPECT_EQ(client_.FinishBody(Soon()).error().code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(client_.Write("4", Soon()));
+  ASSERT_TRUE(client_.FinishBody(Soon()));
+  EXPECT_EQ(client_.ReadHead(Soon())->status, 204);
 }
 
 TEST_F(HttpClientTest, CarriesManyMegabytes) {
@@ -295,17 +295,17 @@ TEST_F(HttpClientTest, CarriesManyMegabytes) {
     Say("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(big.size()) + "\r\n\r\n");
     Say(big);
   });
-  const auto response = client_->Request({}, Soon(), big.size());
+  const auto response = client_.Request({}, Soon(), big.size());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_TRUE(response->body == big);
 }
 
 TEST_F(HttpClientTest, AConnectionClosedWhileIdleIsNotReusable) {
   Answer("HTTP/1.1 204 \r\n\r\n", true);
-  ASSERT_TRUE(client_->Request({}, Soon()));
+  ASSERT_TRUE(client_.Request({}, Soon()));
   script_.join();
-  EXPECT_FALSE(client_->reusable());
-  EXPECT_EQ(client_->Request({}, Soon()).error().code(), Code::kUnavailable);
+  EXPECT_FALSE(client_.reusable());
+  EXPECT_EQ(client_.Request({}, Soon()).error().code(), Code::kUnavailable);
 }
 
 TEST(ConnectTest, NobodyThereIsUnavailable) {
