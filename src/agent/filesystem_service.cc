@@ -36,9 +36,13 @@ bool IsWatch(std::string_view method) {
          method == "RemoveWatcher";
 }
 
+struct CloseDir {
+  void operator()(DIR* dir) const { ::closedir(dir); }
+};
+
 // The names in a directory, sorted.
 RpcResult<std::vector<std::string>> Names(const std::string& path) {
-  const std::unique_ptr<DIR, decltype(&::closedir)> dir(::opendir(path.c_str()), &::closedir);
+  const std::unique_ptr<DIR, CloseDir> dir(::opendir(path.c_str()));
   if (!dir) {
     return RpcFail(net::ConnectCodeFromBase(base::CodeFromErrno(errno)),
                    fmt::format("error reading directory '{}': {}", path, std::strerror(errno)));

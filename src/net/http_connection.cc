@@ -87,8 +87,9 @@ Task<bool> HttpConnection::ServeOne(HttpHandler& handler) {
   watching_ = false;
   if (taken_ || closed_) co_return false;
   if (response_ == Response::kNone) {
-    (void)co_await Respond(500, {{"Content-Type", "application/json"}},
-                           ErrorBody(500, "the request was not answered"));
+    // g++ 12 takes no braced list inside an awaited expression.
+    HeaderList headers{{"Content-Type", "application/json"}};
+    (void)co_await Respond(500, std::move(headers), ErrorBody(500, "the request was not answered"));
   }
   if (response_ == Response::kStreaming) {
     Abort();

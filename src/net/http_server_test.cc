@@ -244,7 +244,8 @@ TEST_F(HttpServerTest, EmptyAnswersHaveNoChunks) {
 
 TEST_F(HttpServerTest, ResponseFieldsCannotBeSplit) {
   Start([](Exchange& exchange) -> Task<> {
-    (void)co_await exchange.Respond(200, {{"X-A", "a\r\nX-Evil: 1"}}, "x");
+    HeaderList headers{{"X-A", "a\r\nX-Evil: 1"}};
+    (void)co_await exchange.Respond(200, std::move(headers), "x");
   });
   const std::string answer = Ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(answer.find("X-Evil"), answer.npos) << answer;
@@ -336,7 +337,8 @@ TEST_F(HttpServerTest, ClientThatNeverReadsHoldsUpTheWriterOnly) {
 
 TEST_F(HttpServerTest, UpgradeHandsTheSocketOver) {
   Start([](Exchange& exchange) -> Task<> {
-    auto taken = co_await exchange.Upgrade({{"Connection", "Upgrade"}, {"Upgrade", "x"}});
+    HeaderList headers{{"Connection", "Upgrade"}, {"Upgrade", "x"}};
+    auto taken = co_await exchange.Upgrade(std::move(headers));
     EXPECT_TRUE(taken.has_value());
     if (!taken) co_return;
     std::string answer = "got:" + taken->buffered;
