@@ -41,6 +41,7 @@ Answer ErrorAnswer(const base::Error& error) {
   if (!error.remedy().empty()) body["remedy"] = error.remedy();
   Answer answer = JsonAnswer(HttpStatus(error.code()), std::move(body));
   if (!MayRetry(error.code())) answer.headers.Add("Should-Retry", "false");
+  if (error.code() == Code::kUnavailable) answer.headers.Add("Retry-After", "1");
   return answer;
 }
 

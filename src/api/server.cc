@@ -44,6 +44,25 @@ Result<Answer> RunHandler(const Route& route, ControlContext& context, const Req
   }
 }
 
+// Out of the coroutines: g++ 12 takes no initializer lists inside an expression that awaits.
+Answer Healthy() { return JsonAnswer(200, {{"status", "ok"}}); }
+
+Answer TooLarge() {
+  return JsonAnswer(
+      413, {{"code", 413},
+            {"message", fmt::format("the request's body is larger than {} bytes", kControlBody)}});
+}
+
+// What is our own fault, or the host's, belongs into the log; the rest is between the client and
+// us.
+void LogFault(const net::RequestHead& head, const Answer& answer) {
+  if (answer.status < 500 || answer.status == 501) return;
+  base::LogWarning("request failed", {{"method", head.method},
+                                      {"path", head.path.substr(0, 200)},
+                                      {"status", answer.status},
+                                      {"answer", answer.body.substr(0, 1000)}});
+}
+
 Answer NoRoute(const net::RequestHead& head, const RouteMatch& match) {
   if (match.allowed.empty()) {
     return ErrorAnswer(Code::kNotFound,
@@ -113,7 +132,7 @@ net::Task<> Server::Handle(net::Exchange& exchange) {
 net::Task<> Server::Control(net::Exchange& exchange) {
   const net::RequestHead& head = exchange.head();
   if (head.path == "/health" && (head.method == "GET" || head.method == "HEAD")) {
-    co_return co_await Send(exchange, JsonAnswer(200, {{"status", "ok"}}));
+    co_return co_await Send(exchange, Healthy());
   }
   const RouteMatch match = FindRoute(routes_, head.method, head.path);
   // The key first: without it nobody learns what is here.
@@ -122,7 +141,9 @@ net::Task<> Server::Control(net::Exchange& exchange) {
   if (match.route == nullptr) co_return co_await Send(exchange, NoRoute(head, match));
   Result<Answer> answer = co_await Serve(exchange, match);
   if (!answer && exchange.disconnected()) co_return;
-  co_await Send(exchange, answer ? std::move(*answer) : ErrorAnswer(answer.error()));
+  Answer told = answer ? std::move(*answer) : ErrorAnswer(answer.error());
+  LogFault(head, told);
+  co_await Send(exchange, std::move(told));
 }
 
 // Once begun, the handler runs to its end, whatever becomes of the client.
@@ -130,10 +151,7 @@ net::AsyncResult<Answer> Server::Serve(net::Exchange& exchange, const RouteMatch
   const net::RequestHead& head = exchange.head();
   auto body = co_await exchange.ReadBody(kControlBody);
   if (!body && body.error().code() == Code::kResourceExhausted) {
-    co_return JsonAnswer(
-        413,
-        {{"code", 413},
-         {"message", fmt::format("the request's body is larger than {} bytes", kControlBody)}});
+    co_return TooLarge();
   }
   if (!body) co_return std::unexpected(std::move(body).error());
   Request request{.method = head.method,

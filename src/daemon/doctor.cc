@@ -209,7 +209,12 @@ std::vector<Check> RunDoctor(const Config& config, System& system) {
     checks.push_back(Ok("network", fmt::format("links in {}, forwarding on", config.network.cidr)));
   }
   for (const std::string& warning : warnings) {
-    checks.push_back(Warn("network", warning, "See the detail."));
+    // The first sentence tells what is wrong, the rest what to do.
+    const auto end = std::min(warning.find(". "), warning.size());
+    const std::string rest = end < warning.size() ? warning.substr(end + 2) : "";
+    checks.push_back(
+        Warn("network", warning.substr(0, end),
+             rest.empty() ? "Give the host that route, if sandboxes shall have one." : rest));
   }
   checks.push_back(CheckApi(config));
   return checks;
