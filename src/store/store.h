@@ -12,31 +12,31 @@
 
 #include "base/error.h"
 
-// The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and safe
-// from any thread (one connection, one mutex).
+// The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and
+// safe from any thread (one connection, one mutex).
 namespace tinderbox::store {
 
 // One sandbox. `state` is one of sandbox/state.h's names. Times are milliseconds since the epoch.
 struct SandboxRecord {
   std::string id;
   std::string state;
-  std::string cause;             // why it is dead or failed, in words
+  std::string cause;  // why it is dead or failed, in words
   std::string template_id;
   std::string template_name;
   std::int64_t started_at = 0;
-  std::int64_t end_at = 0;       // 0: no timeout
+  std::int64_t end_at = 0;  // 0: no timeout
   std::uint32_t memory_mib = 0;
   std::uint32_t cpus = 0;
   std::uint64_t disk_mib = 0;
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::string> env;
-  std::string access_token;      // of the agent
-  bool allow_internet = true;    // public addresses reachable from the guest
-  std::string options;           // JSON of everything else the caller asked for (network, autoPause, …)
-  std::string vmm;               // "qemu"
-  std::string accelerator;       // "tcg"
-  std::string choice_reason;     // why this VMM and accelerator
-  std::uint32_t slot = 0;        // network slot; 0: none
+  std::string access_token;    // of the agent
+  bool allow_internet = true;  // public addresses reachable from the guest
+  std::string options;      // JSON of everything else the caller asked for (network, autoPause, …)
+  std::string vmm;          // "qemu"
+  std::string accelerator;  // "tcg"
+  std::string choice_reason;  // why this VMM and accelerator
+  std::uint32_t slot = 0;     // network slot; 0: none
   std::uint32_t uid = 0;
   std::string run_dir;
   std::optional<int> exit_code;  // of the VMM, once it ended
