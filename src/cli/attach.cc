@@ -116,10 +116,11 @@ base::Result<int> Attachment::Run() {
       TRY(WaitForMore(stream.fd()));
       continue;
     }
-    if (!*next) {
+    const std::optional<std::string> payload = std::move(*next);
+    if (!payload) {
       return base::Fail(Code::kDataLoss, "the command's stream ended without its exit status");
     }
-    if (const auto status = TRY(Handle(**next))) return *status;
+    if (const auto status = TRY(Handle(*payload))) return *status;
   }
 }
 
