@@ -136,9 +136,9 @@ Result<double> ChainNoop(const Setting& setting) {
   return TRY(ParseMoment(printed)) - began;
 }
 
-Result<double> LaunchFirecracker(const Setting& setting) {
+Result<double> LaunchFirecracker(const Setting& setting, bool with_cgroup) {
   auto spec = MakeSpec(setting, setting.firecracker);
-  UseCgroup(&spec);
+  if (with_cgroup) UseCgroup(&spec);
   spec.argv = {"firecracker", "--id", spec.id, "--api-sock", vmm::kJailApiSocket};
   const double began = NowUs();
   const auto launched = TRY(vmm::Launch(spec, Deadline::After(seconds(10))));

@@ -25,7 +25,7 @@ base::Result<double> LaunchNoop(const Setting& setting, bool with_cgroup,
 base::Result<double> ChainNoop(const Setting& setting);
 
 // Microseconds from the request to the first byte that Firecracker's API answers.
-base::Result<double> LaunchFirecracker(const Setting& setting);
+base::Result<double> LaunchFirecracker(const Setting& setting, bool with_cgroup);
 base::Result<double> ChainFirecracker(const Setting& setting);
 
 }  // namespace tinderbox::bench
