@@ -76,7 +76,7 @@ class LaunchCase:
     def test_the_jail(self):
         self.start("spin", "--detach")
         pid = self.pid("spin")
-        status = dict(re.findall(r"^(\w+):\s*(.*)$", read(f"/proc/{pid}/status"), re.M))
+        status = dict(re.findall(r"^(\w+):[ \t]*(.*)$", read(f"/proc/{pid}/status"), re.M))
         self.assertEqual(status["Uid"].split(), ["30123"] * 4)
         self.assertEqual(int(status["CapEff"], 16), 0)
         self.assertEqual(int(status["CapBnd"], 16), 0)
