@@ -129,7 +129,10 @@ Result<> LaunchSequence::MakeRunDir() {
     return FailErrno(errno, fmt::format("lock '{}'", spec_.run_dir));
   }
   if (!fresh) TRY(TakeOverRunDir());
-  // Even if this process dies now, Remove() finds out what belongs to this directory.
+  return {};
+}
+
+Result<> LaunchSequence::NoteIntent() {
   return WriteFirstRecord(run_dir_, {.id = spec_.id,
                                      .boot_id = TRY(sys::BootId()),
                                      .cgroup = spec_.cgroup,
@@ -227,7 +230,7 @@ Result<> LaunchSequence::SendPlan() {
   parts.binds = binds_;
   parts.bind_is_directory = bind_is_directory_;
   parts.fail_at = options_.fail_at;
-  std::vector<int> fds{run_dir_.get(), console_.get(), exit_file_.get(), control_.get()};
+  std::vector<int> fds{run_dir_.get()};
   if (netns_) fds.push_back(netns_.get());
   if (cgroup_) {
     for (const auto& file : cgroup_->join_files()) fds.push_back(file.get());
@@ -303,9 +306,10 @@ Result<Launched> LaunchSequence::Commit() {
     return WriteRecord(run_dir_, record);
   }));
   const std::byte go{1};
-  // A VMM that has ended already has taken its warden with it: its status is kept, so the launch
-  // has done what it promised.
-  (void)sys::SendMessage(socket_, std::span(&go, 1));
+  const int fds[] = {console_.get(), exit_file_.get(), control_.get()};
+  if (auto sent = sys::SendMessage(socket_, std::span(&go, 1), fds); !sent) {
+    return StepError(Step::kApiSocket, std::move(sent).error().WithContext("the warden has ended"));
+  }
   committed_ = true;
   Launched launched;
   launched.report = MakeReport();
@@ -338,13 +342,16 @@ Result<Launched> LaunchSequence::Run() {
   const auto& cgroups = sys::HostCgroups();
   const bool born_in_cgroup =
       std::ranges::any_of(cgroups, [](const auto& hierarchy) { return hierarchy.v2; });
-  const auto make_cgroup = [this] { return MakeCgroup(); };
-  if (born_in_cgroup) TRY(Do(Step::kCgroup, make_cgroup));
+  const auto make_cgroup = [this]() -> Result<> {
+    TRY(Do(Step::kRunDir, [this] { return NoteIntent(); }));
+    return Do(Step::kCgroup, [this] { return MakeCgroup(); });
+  };
+  if (born_in_cgroup) TRY(make_cgroup());
   TRY(Do(Step::kClone, [this] { return StartWarden(); }));
-  TRY(Do(Step::kConsole, [this] { return OpenConsole(); }));
-  if (!born_in_cgroup) TRY(Do(Step::kCgroup, make_cgroup));
+  if (!born_in_cgroup) TRY(make_cgroup());
   TRY(OpenHostObjects());
   TRY(Do(Step::kClone, [this] { return InstructWarden(); }));
+  TRY(Do(Step::kConsole, [this] { return OpenConsole(); }));
   TRY(AwaitReport());
   return Commit();
 }

@@ -21,10 +21,11 @@ namespace tinderbox::vmm {
 
 // One launch: the launcher's own steps, then the warden's, each with its undo. Used once.
 //
-// The steps have a logical order, that of LaunchStepNames(). In time, the warden's program is
-// already being started (clone) while the launcher makes console, cgroup and mounts: those need not
-// exist before the warden asks for its plan, and on two CPUs that saves a quarter of the launch.
-// Only a cgroup of version 2 must come first, because the warden is born in it.
+// The steps have a logical order, that of LaunchStepNames(). In time, launcher and warden work side
+// by side: the warden's program is being started (clone) while the launcher makes the cgroup and
+// the mounts that the plan needs, and the files that only a running VM needs (console, control
+// socket) are made while the warden builds the jail. On two CPUs that saves a third of the launch.
+// Only a cgroup of version 2 must come before the clone, because the warden is born in it.
 class LaunchSequence {
  public:
   LaunchSequence(const LaunchSpec& spec, base::Deadline deadline, const LaunchOptions& options);
@@ -39,6 +40,8 @@ class LaunchSequence {
   using Step = warden::Step;
 
   base::Result<> MakeRunDir();
+  // The record's first form: even if this process dies now, Remove() finds out what belongs to it.
+  base::Result<> NoteIntent();
   base::Result<> OpenConsole();
   base::Result<> MakeCgroup();
   // The binds' mounts and the network namespace, opened before there is a child that could fail.

@@ -70,7 +70,7 @@ TEST_F(ROOT_LaunchTest, VmmSeesNothingButItsJail) {
 
   EXPECT_THAT(console, HasSubstr("pid 2\n"));
   EXPECT_THAT(console, HasSubstr(fmt::format("uid {0} {0}\ngid {0} {0}\ngroups 0\n", uid_)));
-  EXPECT_THAT(console, HasSubstr("session-leader 1\n"));
+  EXPECT_THAT(console, HasSubstr("session 1\n"));
   EXPECT_THAT(console, Not(HasSubstr("env ")));
   EXPECT_THAT(console, HasSubstr("nofile 512\ncore 0\numask 77\nodd-signals 0\nhostname vm\n"));
   // stdin is /dev/null, stdout and stderr the console's pipe; no other descriptor.

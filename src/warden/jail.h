@@ -27,6 +27,8 @@ struct Launch {
 
 // Receives the plan from `socket`. False where it is not one.
 bool ReceivePlan(int socket, Launch* launch);
+// Waits for the commit, and closes the socket. False where the launcher is gone.
+bool ReceiveCommit(Launch* launch);
 
 // Begins `step`: from here on failures are booked to it, and so is the time. Fails with EIO where a
 // test asked for that. `object` names what the step works on.

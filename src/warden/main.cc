@@ -38,12 +38,11 @@ class Supervisor {
   int Run();
 
  private:
-  static constexpr size_t kFixed = 3;  // signals, output, launch socket
+  static constexpr size_t kFixed = 2;  // signals, output
 
   int PollTimeout(int64_t now);
   void TakeSignals();
   void Reap();
-  void TakeLaunchSocket();
   static const char* Handle(void* context, Command command);
   const char* Handle(Command command);
   void StartLadder(uint32_t grace_ms);
@@ -52,8 +51,6 @@ class Supervisor {
   int signals_;
   int output_;
   int vmm_;
-  bool committed_ = false;  // the launcher has taken note of the VM
-  bool aborted_ = false;
   bool ended_ = false;
   bool signalled_ = false;
   int code_ = 0;
@@ -87,18 +84,6 @@ void Supervisor::TakeSignals() {
     if (info.ssi_signo == SIGTERM) StartLadder(launch.plan->stop_grace_ms);
   }
   Reap();
-}
-
-void Supervisor::TakeLaunchSocket() {
-  // One byte commits the launch. A launcher that dies before it has noted the VM down leaves none:
-  // nobody would know of it.
-  char byte = 0;
-  const long n = Call(__NR_recvfrom, launch.socket, &byte, 1, MSG_DONTWAIT, nullptr, nullptr);
-  if (n == -EAGAIN || n == -EINTR) return;
-  committed_ = n == 1;
-  aborted_ = !committed_;
-  Close(launch.socket);
-  launch.socket = -1;
 }
 
 void Supervisor::StartLadder(uint32_t grace_ms) {
@@ -141,12 +126,11 @@ void Supervisor::KeepStatus() {
 
 int Supervisor::Run() {
   pollfd entries[kFixed + 1 + Control::kMaxClients];
-  while (!ended_ && !aborted_) {
+  while (!ended_) {
     const int64_t now = Now();
     if (ladder_.Expired(now)) Call(__NR_kill, -1, SIGKILL);
     entries[0] = {signals_, POLLIN, 0};
     entries[1] = {console_.Ready(now) ? output_ : -1, POLLIN, 0};
-    entries[2] = {launch.socket, POLLIN, 0};
     const size_t controls = control_.Prepare(entries + kFixed);
     const int timeout = PollTimeout(now);
     const int64_t wait[2] = {timeout / 1000, timeout % 1000 * 1000000ll};
@@ -158,16 +142,12 @@ int Supervisor::Run() {
       Close(output_);
       output_ = -1;
     }
-    if (entries[2].revents != 0) TakeLaunchSocket();
     control_.Dispatch(entries + kFixed, controls, Handle, this);
     if (entries[0].revents != 0) TakeSignals();
   }
   Call(__NR_kill, -1, SIGKILL);  // what the VMM may have left running
   if (output_ >= 0) console_.Drain(output_, kDrainBytes);
-  if (ended_) {
-    // A VMM that ends at once can overtake the launcher's commit. Its status counts all the same.
-    KeepStatus();
-  }
+  KeepStatus();
   return signalled_ ? 128 + code_ : code_;
 }
 
@@ -226,6 +206,9 @@ int Main() {
   const uint64_t all = ~0ul;
   const long signals = Call(__NR_signalfd4, -1, &all, sizeof all, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0 || DropPrivileges() < 0) Exit(kBadStart);
+  // A launcher that died before it has noted the VM down leaves none: nobody would know of it. The
+  // kernel ends the VM with this process.
+  if (!ReceiveCommit(&launch)) Exit(kBadStart);
   return Supervisor(static_cast<int>(signals), output[0], static_cast<int>(vmm)).Run();
 }
 

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 
-// What the launcher (vmm/launcher.cc) and tinderbox-warden say to each other. Both come out of one
-// build and run on one machine, so these are plain structs in one message of a SOCK_SEQPACKET
+// What the launcher (vmm/launch_sequence.cc) and tinderbox-warden say to each other. Both come out
+// of one build and run on one machine, so these are plain structs in messages of a SOCK_SEQPACKET
 // socket. The launcher sends Plan, its strings and its descriptors; the warden, which may have been
-// waiting for them, answers with one Report; the launcher commits with one byte. Freestanding: the
-// warden links no C library.
+// waiting for them, answers with one Report; the launcher commits with one byte and the descriptors
+// that the VM's life needs: console log, exit status file, listening control socket. A warden whose
+// launcher hangs up before that ends, and takes the VM with it. Freestanding: the warden links no C
+// library.
 namespace tinderbox::warden {
 
 // The descriptor at which the warden finds that socket; 0, 1 and 2 are /dev/null.
@@ -59,9 +61,8 @@ struct Device {
 // the VMM's path inside the jail, arg_count arguments, and bind_count bind targets, each of which
 // begins with 'd' (directory) or 'f' (file).
 //
-// The message carries these descriptors, in this order: run directory, console log, exit status
-// file, listening control socket, network namespace (if has_netns), cgroup_count files to write "0"
-// to, bind_count detached mounts.
+// The message carries these descriptors, in this order: run directory, network namespace (if
+// has_netns), cgroup_count files to write "0" to, bind_count detached mounts.
 struct Plan {
   std::uint32_t magic = 0x31445754;
   std::uint32_t fail_step = kStepCount;  // tests: this step fails with EIO

@@ -74,9 +74,9 @@ long DropCredentials(Child* child) {
 long Exec(Child* child) {
   Launch* launch = child->launch;
   if (long r = BeginStep(launch, Step::kExec, launch->vmm_path); r < 0) return r;
-  // A session of its own, and default signals: an ignored SIGPIPE or a blocked SIGTERM would be
-  // inherited through exec.
-  Call(__NR_setsid);
+  // The warden's signals are all blocked, which the VMM would inherit. Its session is the warden's,
+  // which is the VM's own: another setsid would move it to another scheduling group once more, a
+  // wait of milliseconds on a busy host.
   const uint64_t none = 0;
   Call(__NR_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none);
   const char* const environment[] = {nullptr};

@@ -83,7 +83,7 @@ void List(const char* path, int depth) {
 int Look(char** environment) {
   printf("pid %d\nuid %u %u\ngid %u %u\ngroups %d\n", getpid(), getuid(), geteuid(), getgid(),
          getegid(), getgroups(0, nullptr));
-  printf("session-leader %d\n", getsid(0) == getpid());
+  printf("session %d\n", getsid(0));
   for (char** e = environment; *e != nullptr; ++e) printf("env %s\n", *e);
   for (int fd = 0; fd < 1024; ++fd) {
     struct stat st{};
