@@ -27,6 +27,19 @@ using testing::Not;
 using testing::StartsWith;
 
 constexpr std::size_t kBig = 200 << 20;
+// How much more memory a flow may take. Sanitizers keep what was freed for a while.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TINDERBOX_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TINDERBOX_SANITIZED 1
+#endif
+#endif
+#ifdef TINDERBOX_SANITIZED
+constexpr std::size_t kMostMemory = 96 << 20;
+#else
+constexpr std::size_t kMostMemory = 8 << 20;
+#endif
 
 std::size_t ResidentBytes() {
   std::ifstream file("/proc/self/statm");
@@ -265,7 +278,7 @@ TEST_F(ProxyTest, TwoHundredMegabytesPassDownInBoundedMemory) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(total, kBig);
   EXPECT_EQ(wrong, 0u);
-  EXPECT_LT(most - before, 8u << 20);
+  EXPECT_LT(most - before, kMostMemory);
   RecordProperty("down_mb_per_s", static_cast<int>(static_cast<double>(kBig >> 20) / took.count()));
   fmt::print("down: {:.0f} MB/s, {} KB more resident\n",
              static_cast<double>(kBig >> 20) / took.count(), (most - before) >> 10);
@@ -291,7 +304,7 @@ TEST_F(ProxyTest, TwoHundredMegabytesPassUpInBoundedMemory) {
   EXPECT_THAT(client.ReadUntil("\r\n\r\n"), StartsWith("HTTP/1.1 200"));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(received, kBig);
-  EXPECT_LT(most - before, 8u << 20);
+  EXPECT_LT(most - before, kMostMemory);
   fmt::print("up: {:.0f} MB/s, {} KB more resident\n",
              static_cast<double>(kBig >> 20) / took.count(), (most - before) >> 10);
 }
@@ -316,6 +329,7 @@ TEST_F(ProxyTest, ASlowReaderHoldsUpItsWriter) {
   }
   EXPECT_LT(sent, kBig / 4);
   client.Close();  // the guest's write fails now, and its thread ends
+  guest_.reset();
 }
 
 TEST_F(ProxyTest, BothWaysAtOnce) {
@@ -400,6 +414,7 @@ TEST_F(ProxyTest, AConnectionDialledForALifeThatEndedIsNotUsed) {
   client.Send(Head("GET /"));
   EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(client.last_errno(), ECONNRESET);
+  guest_.reset();  // its thread is done with our variables
   EXPECT_FALSE(heard);
 }
 
@@ -421,6 +436,7 @@ TEST_F(ProxyTest, TheClientsLeavingReachesTheGuestAtOnce) {
   left = std::chrono::steady_clock::now();
   client.Close();
   EXPECT_LT(seconds.get_future().get(), 0.5);
+  guest_.reset();
 }
 
 TEST_F(ProxyTest, TheClientsLeavingAmidItsBodyReachesTheGuest) {
@@ -441,6 +457,7 @@ TEST_F(ProxyTest, TheClientsLeavingAmidItsBodyReachesTheGuest) {
   left = std::chrono::steady_clock::now();
   client.Close();
   EXPECT_LT(seconds.get_future().get(), 0.5);
+  guest_.reset();
 }
 
 TEST_F(ProxyTest, AnAnswerBeforeTheRequestsEndIsPassedOn) {
