@@ -27,9 +27,15 @@ class UsageWithCommand : public CLI::Formatter {
   }
 };
 
+// CLI11's own PositiveNumber names a range up to 1.8e308 in its error.
 CLI::Validator Positive() {
-  CLI::Validator validator = CLI::PositiveNumber;
-  return validator.description("");
+  return CLI::Validator(
+      [](std::string& word) {
+        const bool digits = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
+        if (digits && word.find_first_not_of('0') != word.npos) return std::string();
+        return fmt::format("'{}' is not a whole number above 0", word);
+      },
+      "");
 }
 
 // One command while it is being parsed: its options' place, and what makes a Command of them.

@@ -24,11 +24,11 @@ class RequestTest(DaemonTest):
         self.assertEqual(result.returncode, 125)
 
     def test_memory(self):
-        self.refused("memory of 0 MiB", "create", "--memory", "0")
+        self.refused("--memory: '0' is not", "create", "--memory", "0")
         self.refused("more than this host", "create", "--memory", "9000000")
 
     def test_cpus(self):
-        self.refused("0 CPUs", "create", "--cpus", "0")
+        self.refused("--cpus: '0' is not", "create", "--cpus", "0")
 
     def test_unknown_sandbox(self):
         self.refused("inothere", "exec", "inothere", "--", "true")
@@ -37,6 +37,16 @@ class RequestTest(DaemonTest):
     def test_bad_arguments(self):
         self.refused("'soon' is not a duration", "create", "--timeout", "soon")
         self.refused("bogus", "run", "--bogus", "--", "true")
+
+    def test_the_api_itself_says_no(self):
+        for field, value in (("memoryMB", 0), ("memoryMB", 9_000_000), ("cpuCount", 0), ("timeout", 0), ("timeout", -1),
+                             ("templateID", 7), ("volumeMounts", [{"name": "v", "path": "/v"}])):
+            status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", field: value})
+            self.assertEqual((status, body["code"]), (400, 400), (field, value, body))
+            self.assertTrue(body["message"], field)
+        status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "nonesuch"})
+        self.assertEqual((status, body["code"]), (404, 404))
+        self.assertEqual(self.daemon.json("ls"), [])
 
     def test_wrong_key(self):
         status, _, body = self.daemon.api("GET", "/v2/sandboxes", key="e2b_" + "0" * 40)
