@@ -36,7 +36,7 @@ vmm = "{vmm}"
 [network]
 prefix = "{prefix}"
 cidr = "10.212.0.0/16"
-dns = ["192.0.2.53"]
+dns = ["203.0.113.53"]
 
 [limits]
 cgroup = "tinderbox-e2e"

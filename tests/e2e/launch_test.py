@@ -14,7 +14,7 @@ import unittest
 
 from harness import BUILD, process_gone, program, read, wait_for
 
-NETNS, TAP = "tbe-launch", "tap0"
+NETNS, TAP = "tblaunch", "tap0"
 GUESTS = BUILD / "guests"
 FIRECRACKER = os.environ.get("TINDERBOX_FIRECRACKER", "")
 

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
 """What a real guest reaches, and what not. A network namespace plays the internet, with addresses that
-are reserved for documentation (RFC 5737): 192.0.2.1 is a web server, 192.0.2.53 a name server."""
+are reserved for documentation (RFC 5737): 203.0.113.1 is a web server, 203.0.113.53 a name server."""
 import os
 import socket
 import subprocess
@@ -13,16 +13,16 @@ import unittest
 
 from harness import PREFIX, DaemonTest
 
-INTERNET = "tbe-internet"
+INTERNET = "tbinternet"
 SERVER = r"""
 import socket, struct, threading, http.server
 def dns():
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("192.0.2.53", 53))
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("203.0.113.53", 53))
     while True:
         query, peer = sock.recvfrom(512)
         end = query.index(b"\0", 12) + 5
         kind = struct.unpack(">H", query[end - 4:end - 2])[0]
-        answer = b"" if kind != 1 else b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton("192.0.2.1")
+        answer = b"" if kind != 1 else b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton("203.0.113.1")
         sock.sendto(query[:2] + b"\x81\x80\0\1" + struct.pack(">H", 1 if answer else 0) + b"\0\0\0\0" + query[12:end] + answer, peer)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
     def log_message(self, *_): pass
 threading.Thread(target=dns, daemon=True).start()
-server = http.server.ThreadingHTTPServer(("192.0.2.1", 80), Handler)
+server = http.server.ThreadingHTTPServer(("203.0.113.1", 80), Handler)
 print("up", flush=True)
 server.serve_forever()
 """
@@ -42,26 +42,35 @@ def ip(*arguments):
 
 class Internet:
     def __init__(self):
+        self.server = None
         subprocess.run(["ip", "netns", "del", INTERNET], capture_output=True)
+        try:
+            self.build()
+        except BaseException:
+            self.close()
+            raise
+
+    def build(self):
         ip("netns", "add", INTERNET)
         ip("link", "add", "tbi-host", "type", "veth", "peer", "name", "up0", "netns", INTERNET)
         ip("addr", "add", "198.51.100.1/24", "dev", "tbi-host")
         ip("link", "set", "tbi-host", "up")
         for command in (("addr", "add", "198.51.100.2/24", "dev", "up0"), ("link", "set", "up0", "up"),
-                        ("link", "set", "lo", "up"), ("addr", "add", "192.0.2.1/32", "dev", "lo"),
-                        ("addr", "add", "192.0.2.53/32", "dev", "lo")):
+                        ("link", "set", "lo", "up"), ("addr", "add", "203.0.113.1/32", "dev", "lo"),
+                        ("addr", "add", "203.0.113.53/32", "dev", "lo")):
             ip("-n", INTERNET, *command)
-        ip("route", "add", "192.0.2.0/24", "via", "198.51.100.2")
+        ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
         self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", SERVER],
                                        stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline() == "up\n"
 
     def close(self):
-        self.server.kill()
-        self.server.wait()
-        self.server.stdout.close()
-        subprocess.run(["ip", "link", "del", "tbi-host"], check=True)
-        subprocess.run(["ip", "netns", "del", INTERNET], check=True)
+        if self.server:
+            self.server.kill()
+            self.server.wait()
+            self.server.stdout.close()
+        for command in (["link", "del", "tbi-host"], ["netns", "del", INTERNET]):
+            subprocess.run(["ip", *command], capture_output=True)
 
 
 class NetworkTest(DaemonTest):
@@ -76,16 +85,16 @@ class NetworkTest(DaemonTest):
 
     def test_the_internet_by_address_and_by_name(self):
         sandbox = self.daemon.create()
-        by_address = self.guest(sandbox, "curl", "-sS", "-m", "10", "http://192.0.2.1/")
+        by_address = self.guest(sandbox, "curl", "-sS", "-m", "10", "http://203.0.113.1/")
         # Masqueraded: the server sees the host, not the guest.
-        self.assertEqual(by_address.stdout, "hello 198.51.100.1 192.0.2.1\n", by_address.stderr)
+        self.assertEqual(by_address.stdout, "hello 198.51.100.1 203.0.113.1\n", by_address.stderr)
         by_name = self.guest(sandbox, "curl", "-sS", "-m", "10", "http://www.example.test/")
         self.assertEqual(by_name.stdout, "hello 198.51.100.1 www.example.test\n", by_name.stderr)
 
     def test_without_internet_access_nothing_is_reached(self):
         status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "allow_internet_access": False})
         self.assertEqual(status, 201, body)
-        result = self.guest(body["sandboxID"], "curl", "-sS", "-m", "3", "http://192.0.2.1/")
+        result = self.guest(body["sandboxID"], "curl", "-sS", "-m", "3", "http://203.0.113.1/")
         self.assertNotEqual(result.returncode, 0)
 
     def test_the_host_private_ranges_and_other_sandboxes_are_out_of_reach(self):
@@ -96,7 +105,7 @@ class NetworkTest(DaemonTest):
         port = listener.getsockname()[1]
         one, two = self.daemon.create(), self.daemon.create()
         slot = self.daemon.inspect(two)["slot"]
-        self.assertEqual(self.guest(one, "curl", "-sS", "-m", "10", "http://192.0.2.1/").returncode, 0)
+        self.assertEqual(self.guest(one, "curl", "-sS", "-m", "10", "http://203.0.113.1/").returncode, 0)
         hosts = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True).stdout
         targets = {(line.split()[3].split("/")[0], port) for line in hosts.splitlines()}
         targets |= {("169.254.0.22", port), ("169.254.169.254", 80), ("10.0.0.1", 80), ("172.16.0.1", 80),
