@@ -10,6 +10,7 @@
 #include "sandbox/context.h"
 #include "sandbox/manager.h"
 #include "sandbox/manager_fakes.h"
+#include "sys/cgroup.h"
 
 namespace tinderbox::sandbox {
 namespace {
@@ -35,6 +36,9 @@ class ManagerTest : public testing::Test {
     manager_.reset();
     store_.reset();
     EXPECT_TRUE(sys::RemoveTree(dir_));
+    for (const auto& hierarchy : sys::HostCgroups()) {
+      EXPECT_EQ(::rmdir((hierarchy.path + "/tinderbox-manager-test").c_str()), 0) << hierarchy.path;
+    }
   }
 
   // A daemon's start; a second call is its restart, with the sandboxes of the first living on.
