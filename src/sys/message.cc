@@ -96,8 +96,9 @@ Result<ReceivedMessage> ReceiveMessage(FdRef socket, std::span<std::byte> buffer
     message.msg_controllen = sizeof control;
     const ssize_t n = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    // A peer that died with something of ours unread resets the connection: it has hung up.
-    if (n < 0 && errno == ECONNRESET) return ReceivedMessage{};
+    // A peer that ended with something of ours unread: said once, and before what it sent last. The
+    // next call yields that, or the hang-up.
+    if (n < 0 && errno == ECONNRESET) continue;
     if (n < 0) return FailErrno(errno, "receive a message");
     if ((message.msg_flags & MSG_TRUNC) != 0) return FailErrno(EMSGSIZE, "receive a message");
     ReceivedMessage received{static_cast<std::size_t>(n), 0};

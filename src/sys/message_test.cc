@@ -42,6 +42,16 @@ TEST(MessageTest, WholeMessagesWithTheirSender) {
   EXPECT_EQ(ReceiveMessage(a, buffer, Deadline::After(milliseconds(1000)))->size, 0u) << "hung up";
 }
 
+TEST(MessageTest, LastWordsOfAPeerThatDidNotListenAreHeard) {
+  auto [a, b] = MessagePair().value();
+  ASSERT_TRUE(SendMessage(a, Bytes("never read")));
+  ASSERT_TRUE(SendMessage(b, Bytes("last words")));
+  b.Reset();
+  std::array<std::byte, 16> buffer;
+  EXPECT_EQ(ReceiveMessage(a, buffer, Deadline::After(milliseconds(1000)))->size, 10u);
+  EXPECT_EQ(ReceiveMessage(a, buffer, Deadline::After(milliseconds(1000)))->size, 0u);
+}
+
 TEST(MessageTest, LongMessageIsAnErrorNotATail) {
   auto [a, b] = MessagePair().value();
   ASSERT_TRUE(SendMessage(b, Bytes("more than fits")));

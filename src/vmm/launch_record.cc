@@ -130,12 +130,6 @@ Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record) {
   return Replace(run_dir, kRecordFile, ToJson(record));
 }
 
-Result<> WriteFirstRecord(sys::FdRef run_dir, const VmRecord& record) {
-  const auto fd = TRY(sys::OpenAt(run_dir, kRecordFile, O_WRONLY | O_CREAT | O_EXCL, 0600));
-  TRY_CTX(sys::WriteAll(fd, ToJson(record)), "'vm.json'");
-  return {};
-}
-
 Result<VmRecord> ReadRecord(const std::string& run_dir) {
   const auto text = TRY(sys::ReadFile(fmt::format("{}/{}", run_dir, kRecordFile), kMaxRecord));
   return ParseVmRecord(text);

@@ -43,8 +43,6 @@ base::Result<ExitStatus> ParseExitStatus(const std::string& json);
 
 // Replaces the record as a whole.
 base::Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record);
-// Writes the first one into a fresh directory, whose lock the caller holds.
-base::Result<> WriteFirstRecord(sys::FdRef run_dir, const VmRecord& record);
 // kNotFound where there is none.
 base::Result<VmRecord> ReadRecord(const std::string& run_dir);
 

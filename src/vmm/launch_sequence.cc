@@ -133,13 +133,13 @@ Result<> LaunchSequence::MakeRunDir() {
 }
 
 Result<> LaunchSequence::NoteIntent() {
-  return WriteFirstRecord(run_dir_, {.id = spec_.id,
-                                     .boot_id = TRY(sys::BootId()),
-                                     .cgroup = spec_.cgroup,
-                                     .vmm = spec_.vmm,
-                                     .uid = spec_.uid,
-                                     .gid = spec_.gid,
-                                     .stop_grace = spec_.stop_grace});
+  return WriteRecord(run_dir_, {.id = spec_.id,
+                                .boot_id = TRY(sys::BootId()),
+                                .cgroup = spec_.cgroup,
+                                .vmm = spec_.vmm,
+                                .uid = spec_.uid,
+                                .gid = spec_.gid,
+                                .stop_grace = spec_.stop_grace});
 }
 
 Result<> LaunchSequence::TakeOverRunDir() {
@@ -189,6 +189,20 @@ Result<> LaunchSequence::MakeCgroup() {
   return {};
 }
 
+std::size_t LaunchSequence::CountJoinFiles() const {
+  if (spec_.cgroup.empty()) return 0;
+  return static_cast<std::size_t>(
+      std::ranges::count(sys::HostCgroups(), false, &sys::CgroupHierarchy::v2));
+}
+
+void LaunchSequence::SendCgroup() {
+  if (!cgroup_ || cgroup_->join_files().empty() || !sent_) return;
+  std::vector<int> files;
+  for (const auto& file : cgroup_->join_files()) files.push_back(file.get());
+  const std::byte byte{1};
+  sent_ = sys::SendMessage(socket_, std::span(&byte, 1), files);
+}
+
 Result<> LaunchSequence::OpenHostObjects() {
   const auto clone_binds = [this]() -> Result<> {
     binds_ = AllBinds(spec_);
@@ -232,13 +246,11 @@ Result<> LaunchSequence::SendPlan() {
   parts.fail_at = options_.fail_at;
   std::vector<int> fds{run_dir_.get()};
   if (netns_) fds.push_back(netns_.get());
-  if (cgroup_) {
-    for (const auto& file : cgroup_->join_files()) fds.push_back(file.get());
-    parts.cgroup_count = cgroup_->join_files().size();
-  }
+  parts.cgroup_count = CountJoinFiles();
   for (const auto& mount : bind_mounts_) fds.push_back(mount.get());
   const auto plan = TRY(EncodePlan(spec_, parts));
-  return sys::SendMessage(socket_, plan, fds);
+  sent_ = sys::SendMessage(socket_, plan, fds);
+  return {};
 }
 
 Result<> LaunchSequence::StartWarden() {
@@ -257,13 +269,13 @@ Result<> LaunchSequence::StartWarden() {
   return {};
 }
 
-Result<> LaunchSequence::InstructWarden() {
-  // A warden that could not be executed has hung up: why, is what Finish() says.
-  auto sent = SendPlan();
+Result<> LaunchSequence::ConfirmWarden() {
   auto child = pending_->Finish();
   pending_.reset();
   child_ = TRY(std::move(child));
-  return sent;
+  // A warden that has hung up has its reasons in its report; any other failure is ours.
+  const int err = sent_ ? 0 : sent_.error().errno_value();
+  return err == EPIPE || err == ECONNRESET ? Result<>() : std::move(sent_);
 }
 
 Result<> LaunchSequence::AwaitReport() {
@@ -339,19 +351,20 @@ Result<Launched> LaunchSequence::Run() {
   }
   TRY(ValidateLaunchSpec(spec_));
   TRY(Do(Step::kRunDir, [this] { return MakeRunDir(); }));
-  const auto& cgroups = sys::HostCgroups();
   const bool born_in_cgroup =
-      std::ranges::any_of(cgroups, [](const auto& hierarchy) { return hierarchy.v2; });
+      std::ranges::any_of(sys::HostCgroups(), [](const auto& hierarchy) { return hierarchy.v2; });
   const auto make_cgroup = [this]() -> Result<> {
     TRY(Do(Step::kRunDir, [this] { return NoteIntent(); }));
     return Do(Step::kCgroup, [this] { return MakeCgroup(); });
   };
   if (born_in_cgroup) TRY(make_cgroup());
   TRY(Do(Step::kClone, [this] { return StartWarden(); }));
-  if (!born_in_cgroup) TRY(make_cgroup());
   TRY(OpenHostObjects());
-  TRY(Do(Step::kClone, [this] { return InstructWarden(); }));
+  TRY(Do(Step::kClone, [this] { return SendPlan(); }));
+  if (!born_in_cgroup) TRY(make_cgroup());
+  SendCgroup();
   TRY(Do(Step::kConsole, [this] { return OpenConsole(); }));
+  TRY(Do(Step::kClone, [this] { return ConfirmWarden(); }));
   TRY(AwaitReport());
   return Commit();
 }

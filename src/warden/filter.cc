@@ -67,11 +67,10 @@ constexpr uint32_t kNewNamespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID |
                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 
 constexpr size_t kDeniedCount = sizeof kDenied / sizeof kDenied[0];
-// When a filter is installed, the kernel runs it once for each of its system calls, to learn which
-// ones need it at all. A list of 42 comparisons makes that the dearest step of the launch; sorted,
-// and entered by chunks, it is a dozen.
+// Installing a filter costs about a microsecond an instruction: the kernel compiles it, and runs it
+// once for each of its system calls, to learn which ones need it at all. Hence numbers sorted and
+// entered by chunks, and one return for all that is refused.
 constexpr size_t kChunk = 7;
-constexpr size_t kMaxInstructions = kDeniedCount * 2 + kDeniedCount / kChunk + 33;
 
 struct SortedNumbers {
   uint32_t numbers[kDeniedCount];
@@ -88,49 +87,74 @@ constexpr SortedNumbers Sort() {
   return sorted;
 }
 constexpr SortedNumbers kSorted = Sort();
-constexpr uint32_t kRefuse = SECCOMP_RET_ERRNO | EPERM;
 
+constexpr size_t kMaxInstructions = kDeniedCount + kDeniedCount / kChunk + 16;
+
+// A program whose jumps to its last instructions, the verdicts, are filled in at the end.
 struct Program {
-  sock_filter code[kMaxInstructions];
-  unsigned short size = 0;
+  enum Verdict { kAllow, kRefuse, kNoSuchCall, kKill, kVerdicts };
 
-  void Load(uint32_t offset) { code[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset); }
-  // Returns `action` where the loaded word compares to `value` by `comparison`; else goes on.
-  void ReturnIf(unsigned short comparison, uint32_t value, uint32_t action) {
-    code[size++] = BPF_JUMP(static_cast<unsigned short>(BPF_JMP | comparison | BPF_K), value, 0, 1);
-    Return(action);
+  sock_filter code[kMaxInstructions + kVerdicts];
+  unsigned char verdict[kMaxInstructions + kVerdicts];  // of the jump there, plus one; or 0
+  unsigned char size = 0;
+
+  void Load(uint32_t offset) { Add(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset)); }
+  // Ends with `what` where the loaded word compares to `value` by `comparison`; else goes on.
+  void EndIf(unsigned short comparison, uint32_t value, Verdict what) {
+    verdict[size] = static_cast<unsigned char>(what + 1);
+    Add(BPF_JUMP(static_cast<unsigned short>(BPF_JMP | comparison | BPF_K), value, 0, 0));
   }
-  void Return(uint32_t action) { code[size++] = BPF_STMT(BPF_RET | BPF_K, action); }
+  // Goes on `skip` instructions further where the loaded word is greater than `value`.
+  void SkipIfGreater(uint32_t value, size_t skip) {
+    Add(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, value, static_cast<unsigned char>(skip), 0));
+  }
+  // The verdicts. What comes here by itself is allowed.
+  void Finish() {
+    for (unsigned char i = 0; i < size; ++i) {
+      if (verdict[i] != 0) {
+        code[i].jt = static_cast<unsigned char>(size + verdict[i] - 1 - (i + 1));
+      }
+    }
+    Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+    Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
+    Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+  }
+
+ private:
+  void Add(sock_filter instruction) { code[size++] = instruction; }
 };
+static_assert(kMaxInstructions + Program::kVerdicts < 256, "jumps reach 255 instructions");
 
 Program program;
 
 }  // namespace
 
 long InstallFilter() {
-  program.size = 0;
   program.Load(offsetof(seccomp_data, arch));
   // Any other architecture has other numbers for the same calls: none of it is let through.
-  program.code[program.size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0);
-  program.Return(SECCOMP_RET_KILL_PROCESS);
+  program.EndIf(BPF_JGT, kArchitecture, Program::kKill);
+  program.SkipIfGreater(kArchitecture - 1, 1);
+  program.EndIf(BPF_JGE, 0, Program::kKill);
   program.Load(offsetof(seccomp_data, nr));
 #if defined(__x86_64__)
-  program.ReturnIf(BPF_JGE, 0x40000000, kRefuse);  // the x32 numbers
+  program.EndIf(BPF_JGE, 0x40000000, Program::kRefuse);  // the x32 numbers
 #endif
   for (size_t begin = 0; begin < kDeniedCount; begin += kChunk) {
     const size_t end = begin + kChunk < kDeniedCount ? begin + kChunk : kDeniedCount;
-    // Past this chunk for numbers behind its last; below, each comparison is two instructions.
-    program.code[program.size++] = BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, kSorted.numbers[end - 1],
-                                            static_cast<unsigned char>(2 * (end - begin)), 0);
-    for (size_t i = begin; i < end; ++i) program.ReturnIf(BPF_JEQ, kSorted.numbers[i], kRefuse);
+    program.SkipIfGreater(kSorted.numbers[end - 1], end - begin);
+    for (size_t i = begin; i < end; ++i) {
+      program.EndIf(BPF_JEQ, kSorted.numbers[i], Program::kRefuse);
+    }
   }
   // clone3's flags are behind a pointer, out of a filter's sight. C libraries fall back to clone.
-  program.ReturnIf(BPF_JEQ, __NR_clone3, SECCOMP_RET_ERRNO | ENOSYS);
-  program.code[program.size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 1, 0);
-  program.Return(SECCOMP_RET_ALLOW);
+  program.EndIf(BPF_JEQ, __NR_clone3, Program::kNoSuchCall);
+  program.EndIf(BPF_JGT, __NR_clone, Program::kAllow);
+  program.SkipIfGreater(__NR_clone - 1, 1);
+  program.EndIf(BPF_JGE, 0, Program::kAllow);
   program.Load(offsetof(seccomp_data, args[0]));
-  program.ReturnIf(BPF_JSET, kNewNamespaces, kRefuse);
-  program.Return(SECCOMP_RET_ALLOW);
+  program.EndIf(BPF_JSET, kNewNamespaces, Program::kRefuse);
+  program.Finish();
   const sock_fprog described = {program.size, program.code};
   return Call(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &described);
 }

@@ -26,32 +26,6 @@ namespace {
     if (check_result_ < 0) return check_result_; \
   } while (false)
 
-long JoinCgroups(Launch* launch) {
-  // First of all, so that everything below is already charged to the VM. "0" into v1's `tasks`
-  // moves the one thread that writes it, which spares the kernel the lock over all thread groups.
-  CHECK_STEP(BeginStep(launch, Step::kCgroupJoin, "cgroup"));
-  for (uint32_t i = 0; i < launch->plan->cgroup_count; ++i) {
-    CHECK_STEP(Call(__NR_write, launch->cgroups[i], "0", 1));
-  }
-  EndStep(launch, Step::kCgroupJoin);
-  return 0;
-}
-
-long OpenSession(Launch* launch) {
-  // Own session: no terminal and no process group of the daemon's reaches the VM. Signals are all
-  // blocked from here on; the main loop reads them from a signalfd, and as process 1 of the
-  // namespace the warden would never be sent an unblocked one without a handler anyway.
-  CHECK_STEP(BeginStep(launch, Step::kSession, "session"));
-  CHECK_STEP(Call(__NR_setsid));
-  const uint64_t all = ~0ul;
-  CHECK_STEP(Call(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, nullptr, sizeof all));
-  Call(__NR_umask, 0);
-  // The uts namespace starts with the host's name, which is none of the VM's business.
-  CHECK_STEP(Call(__NR_sethostname, "vm", 2));
-  EndStep(launch, Step::kSession);
-  return 0;
-}
-
 long MakePrivate(Launch* launch) {
   // Before the first mount: the copied mounts are still peers of the host's, and without this each
   // mount below would appear there too.
@@ -194,18 +168,45 @@ long Pivot(Launch* launch, int workspace) {
   return 0;
 }
 
+long JoinCgroups(Launch* launch) {
+  // Last before the VMM, which is all that the limits are for: the launcher makes the groups while
+  // this process mounts. (A group of version 2 is where this process was born.) "0" into v1's
+  // `tasks` moves the one thread that writes it, which spares the kernel the lock over all thread
+  // groups.
+  CHECK_STEP(BeginStep(launch, Step::kCgroupJoin, "cgroup"));
+  const uint32_t count = launch->plan->cgroup_count;
+  if (count > 0 && !ReceiveFds(launch->socket, launch->cgroups, count)) return -EPIPE;
+  for (uint32_t i = 0; i < count; ++i) CHECK_STEP(Call(__NR_write, launch->cgroups[i], "0", 1));
+  EndStep(launch, Step::kCgroupJoin);
+  return 0;
+}
+
+long OpenSession(Launch* launch) {
+  // Own session: no terminal and no process group of the daemon's reaches the VM. After the cgroup:
+  // outside one, a new session is a new scheduling group, and moving into it a wait of milliseconds
+  // on a busy host.
+  CHECK_STEP(BeginStep(launch, Step::kSession, "session"));
+  CHECK_STEP(Call(__NR_setsid));
+  // The uts namespace starts with the host's name, which is none of the VM's business.
+  CHECK_STEP(Call(__NR_sethostname, "vm", 2));
+  EndStep(launch, Step::kSession);
+  return 0;
+}
+
 }  // namespace
 
 long EnterJail(Launch* launch) {
   int workspace = -1;
-  CHECK_STEP(JoinCgroups(launch));
-  CHECK_STEP(OpenSession(launch));
+  // The modes below are meant as they are written.
+  Call(__NR_umask, 0);
   CHECK_STEP(MakePrivate(launch));
   CHECK_STEP(MakeWorkspace(launch, &workspace));
   CHECK_STEP(PlaceBinds(launch, workspace));
   CHECK_STEP(MakeDevices(launch, workspace));
   CHECK_STEP(EnterNetns(launch));
   CHECK_STEP(Pivot(launch, workspace));
+  CHECK_STEP(JoinCgroups(launch));
+  CHECK_STEP(OpenSession(launch));
   Close(workspace);
   return 0;
 }

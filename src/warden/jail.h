@@ -27,6 +27,8 @@ struct Launch {
 
 // Receives the plan from `socket`. False where it is not one.
 bool ReceivePlan(int socket, Launch* launch);
+// Waits for a message of one byte that brings exactly `count` descriptors.
+bool ReceiveFds(int socket, int* fds, size_t count);
 // Waits for the commit, and closes the socket. False where the launcher is gone.
 bool ReceiveCommit(Launch* launch);
 
@@ -38,9 +40,9 @@ void EndStep(Launch* launch, Step step);
 // Puts `object` into the report, as that on which the next failure happens.
 void NoteObject(Launch* launch, const char* object);
 
-// The steps from cgroup-join to pivot. Afterwards this process stands in the jail, and nothing of
-// the host's file system is mounted in its namespace but the binds. Returns a negative errno after
-// having booked what failed in the report.
+// The steps from mount-private to pivot, then cgroup-join and session. Afterwards this process
+// stands in the jail, and nothing of the host's file system is mounted in its namespace but the
+// binds. Returns a negative errno after having booked what failed in the report.
 long EnterJail(Launch* launch);
 
 // The steps limits, credentials and exec, in a child that becomes the VMM. `output` is the pipe's

@@ -184,6 +184,10 @@ long SendReport(int vmm) {
 }  // namespace
 
 int Main() {
+  // Signals are read from a signalfd, later. As process 1 of the namespace the warden would not be
+  // sent an unblocked one without a handler anyway.
+  const uint64_t all = ~0ul;
+  Call(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, nullptr, sizeof all);
   launch.bounding_set = DropBoundingSet();
   if (!ReceivePlan(kLaunchSocketFd, &launch)) {
     launch.socket = kLaunchSocketFd;
@@ -203,7 +207,6 @@ int Main() {
   // The rest is off the launch's path.
   CloseLaunchFds(&launch);
   Call(__NR_fcntl, output[0], F_SETFL, O_NONBLOCK);
-  const uint64_t all = ~0ul;
   const long signals = Call(__NR_signalfd4, -1, &all, sizeof all, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0 || DropPrivileges() < 0) Exit(kBadStart);
   // A launcher that died before it has noted the VM down leaves none: nobody would know of it. The

@@ -35,10 +35,9 @@ size_t TakeFds(msghdr* message, int* fds, size_t max) {
 
 bool AssignFds(Launch* launch, const int* fds, size_t count) {
   const Plan& plan = *launch->plan;
-  if (count != 1u + plan.has_netns + plan.cgroup_count + plan.bind_count) return false;
+  if (count != 1u + plan.has_netns + plan.bind_count) return false;
   launch->run_dir = *fds++;
   if (plan.has_netns != 0) launch->netns = *fds++;
-  for (uint32_t i = 0; i < plan.cgroup_count; ++i) launch->cgroups[i] = *fds++;
   for (uint32_t i = 0; i < plan.bind_count; ++i) launch->binds[i] = *fds++;
   return true;
 }
@@ -82,9 +81,8 @@ bool ReceivePlan(int socket, Launch* launch) {
   return whole && AssignFds(launch, fds, TakeFds(&message, fds, kMaxFds));
 }
 
-bool ReceiveCommit(Launch* launch) {
-  alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
-  int fds[3];
+bool ReceiveFds(int socket, int* fds, size_t count) {
+  alignas(cmsghdr) static char control[CMSG_SPACE(kMaxFds * sizeof(int))];
   char byte = 0;
   iovec part = {&byte, 1};
   msghdr message = {};
@@ -92,8 +90,13 @@ bool ReceiveCommit(Launch* launch) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  if (Call(__NR_recvmsg, launch->socket, &message, MSG_CMSG_CLOEXEC) != 1) return false;
-  if (TakeFds(&message, fds, 3) != 3) return false;
+  return Call(__NR_recvmsg, socket, &message, MSG_CMSG_CLOEXEC) == 1 &&
+         TakeFds(&message, fds, count) == count;
+}
+
+bool ReceiveCommit(Launch* launch) {
+  int fds[3];
+  if (!ReceiveFds(launch->socket, fds, 3)) return false;
   launch->console = fds[0];
   launch->exit_file = fds[1];
   launch->listener = fds[2];

@@ -7,11 +7,15 @@
 
 // What the launcher (vmm/launch_sequence.cc) and tinderbox-warden say to each other. Both come out
 // of one build and run on one machine, so these are plain structs in messages of a SOCK_SEQPACKET
-// socket. The launcher sends Plan, its strings and its descriptors; the warden, which may have been
-// waiting for them, answers with one Report; the launcher commits with one byte and the descriptors
-// that the VM's life needs: console log, exit status file, listening control socket. A warden whose
-// launcher hangs up before that ends, and takes the VM with it. Freestanding: the warden links no C
-// library.
+// socket:
+//   launcher → warden  Plan, its strings, and descriptors (below)
+//   launcher → warden  where Plan::cgroup_count > 0: one byte, and that many files to write "0" to
+//   warden → launcher  Report
+//   launcher → warden  the commit: one byte, and what the VM's life needs: console log, exit status
+//                      file, listening control socket
+// The warden begins before the first has been sent and waits for each where it needs it. A warden
+// whose launcher hangs up before the commit ends, and takes the VM with it. Freestanding: the
+// warden links no C library.
 namespace tinderbox::warden {
 
 // The descriptor at which the warden finds that socket; 0, 1 and 2 are /dev/null.
@@ -62,7 +66,7 @@ struct Device {
 // begins with 'd' (directory) or 'f' (file).
 //
 // The message carries these descriptors, in this order: run directory, network namespace (if
-// has_netns), cgroup_count files to write "0" to, bind_count detached mounts.
+// has_netns), bind_count detached mounts.
 struct Plan {
   std::uint32_t magic = 0x31445754;
   std::uint32_t fail_step = kStepCount;  // tests: this step fails with EIO
