@@ -190,7 +190,7 @@ Result<SandboxInfo> ManagerImpl::Create(const CreateRequest& request) {
   base::LogInfo("sandbox runs", {{"sandbox", sandbox->id()},
                                  {"template", record.template_name},
                                  {"timings", record.timings}});
-  return sandbox->Info();
+  return InfoOf(*sandbox);
 }
 
 Result<> ManagerImpl::AbandonCreate(Sandbox& sandbox) {
@@ -208,11 +208,19 @@ Result<> ManagerImpl::AbandonCreate(Sandbox& sandbox) {
   return options_.store.DeleteSandbox(sandbox.id());
 }
 
-Result<SandboxInfo> ManagerImpl::Get(std::string_view id) { return TRY(Find(id))->Info(); }
+// The record names the VMM; its version is the driver's, as long as that is the same VMM still.
+SandboxInfo ManagerImpl::InfoOf(const Sandbox& sandbox) const {
+  SandboxInfo info = sandbox.Info();
+  const vmm::Capabilities& driver = options_.driver.capabilities();
+  if (info.vmm == driver.vmm) info.vmm_version = driver.version;
+  return info;
+}
+
+Result<SandboxInfo> ManagerImpl::Get(std::string_view id) { return InfoOf(*TRY(Find(id))); }
 
 std::vector<SandboxInfo> ManagerImpl::List() {
   std::vector<SandboxInfo> infos;
-  for (const SandboxPtr& sandbox : All()) infos.push_back(sandbox->Info());
+  for (const SandboxPtr& sandbox : All()) infos.push_back(InfoOf(*sandbox));
   return infos;
 }
 

@@ -166,7 +166,7 @@ class FakeLibrary final : public image::Library {
 // Launches tests/programs/jailed by the real launcher.
 class JailedDriver final : public vmm::Driver {
  public:
-  explicit JailedDriver(std::vector<std::string> arguments) : arguments(std::move(arguments)) {
+  explicit JailedDriver(std::vector<std::string> words) : arguments(std::move(words)) {
     capabilities_.vmm = "fake";
   }
 

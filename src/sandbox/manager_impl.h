@@ -44,6 +44,7 @@ class ManagerImpl final : public Manager {
   // manager.cc
   base::Result<SandboxPtr> Find(std::string_view id);
   std::vector<SandboxPtr> All();
+  SandboxInfo InfoOf(const Sandbox& sandbox) const;
   base::Result<SandboxPtr> Admit(const CreateRequest& request, const image::Template& source);
   void Forget(std::string_view id);
   base::Result<> KillLocked(Sandbox& sandbox);

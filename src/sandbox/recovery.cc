@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a daemon does about the sandboxes of its predecessor, which may have been killed anywhere.
-#include <dirent.h>
 #include <fmt/format.h>
 
 #include <memory>
@@ -13,6 +12,7 @@
 #include "sandbox/context.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/teardown.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 
 namespace tinderbox::sandbox {
@@ -95,26 +95,12 @@ bool ManagerImpl::TakeUp(const SandboxPtr& sandbox) {
   return false;
 }
 
-namespace {
-
-std::vector<std::string> NamesIn(const std::string& directory) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
-  while (entries) {
-    const dirent* entry = ::readdir(entries.get());
-    if (entry == nullptr) break;
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  return names;
-}
-
-}  // namespace
-
 // Everything that bears our names and belongs to no sandbox is removed.
 void ManagerImpl::SweepOrphans() {
   const auto unknown = [this](const std::string& id) { return !Find(id).has_value(); };
-  for (const std::string& id : NamesIn(options_.run_dir + "/vm")) {
+  const auto vms = sys::NamesIn(options_.run_dir + "/vm");
+  if (!vms) Report(vms.error().ToString());
+  for (const std::string& id : vms.value_or(std::vector<std::string>{})) {
     if (!unknown(id)) continue;
     store::SandboxRecord orphan;
     orphan.id = id;
