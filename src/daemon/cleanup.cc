@@ -3,7 +3,6 @@
 //
 // tinderboxd cleanup. Works from what stands on the host, not from what the store says, and needs
 // neither a VMM nor a whole database.
-#include <dirent.h>
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -16,6 +15,7 @@
 #include "daemon/instance_lock.h"
 #include "daemon/wire.h"
 #include "sys/cgroup.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "vmm/launcher.h"
 
@@ -27,24 +27,14 @@ using base::Result;
 
 constexpr std::chrono::seconds kCgroupTime{5};
 
-std::vector<std::string> NamesIn(const std::string& directory) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
-  while (entries) {
-    const dirent* entry = ::readdir(entries.get());
-    if (entry == nullptr) break;
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  return names;
-}
-
 class Cleaner {
  public:
   explicit Cleaner(const Config& config) : config_(config) {}
 
   void Run() {
-    for (const std::string& id : NamesIn(config_.run_dir + "/vm")) {
+    const auto ids = sys::NamesIn(config_.run_dir + "/vm");
+    if (!ids) Step("sandboxes", std::unexpected(ids.error()));
+    for (const std::string& id : ids.value_or(std::vector<std::string>{})) {
       Step(fmt::format("sandbox {}", id), RemoveVm(id));
     }
     Step("cgroups", RemoveCgroups());
@@ -79,7 +69,8 @@ class Cleaner {
   Result<> RemoveCgroups() {
     const auto& hierarchies = sys::HostCgroups();
     for (const sys::CgroupHierarchy& hierarchy : hierarchies) {
-      for (const std::string& name : NamesIn(hierarchy.path + "/" + config_.limits.cgroup)) {
+      const std::string root = hierarchy.path + "/" + config_.limits.cgroup;
+      for (const std::string& name : TRY(sys::NamesIn(root))) {
         const std::string path = config_.limits.cgroup + "/" + name;
         // The group's own files are in the same directory as its children.
         if (!sys::Exists(hierarchy.path + "/" + path + "/cgroup.procs")) continue;
@@ -91,7 +82,7 @@ class Cleaner {
 
   Result<> RemoveDisks() {
     const std::string dir = config_.state_dir + "/pool/sandboxes";
-    for (const std::string& id : NamesIn(dir)) TRY(sys::RemoveTree(dir + "/" + id));
+    for (const std::string& id : TRY(sys::NamesIn(dir))) TRY(sys::RemoveTree(dir + "/" + id));
     return sys::RemoveTree(config_.state_dir + "/dead");
   }
 

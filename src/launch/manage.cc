@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The commands on VMs that are there already: wait, stop, ps, console.
-#include <dirent.h>
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -16,6 +15,7 @@
 #include "base/id.h"
 #include "launch/commands.h"
 #include "launch/console_follower.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/pidfd.h"
 
@@ -36,13 +36,8 @@ Result<> Print(std::string_view text) { return sys::WriteAll(sys::FdRef::Borrow(
 
 // The names in the run directory that are ids, sorted; none where it does not exist.
 std::vector<std::string> Ids(const std::string& run_dir) {
-  std::vector<std::string> ids;
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(run_dir.c_str()), ::closedir);
-  if (!entries) return ids;
-  while (const dirent* entry = ::readdir(entries.get())) {
-    if (base::IsValidVmId(entry->d_name)) ids.emplace_back(entry->d_name);
-  }
-  std::ranges::sort(ids);
+  auto ids = sys::NamesIn(run_dir).value_or(std::vector<std::string>{});
+  std::erase_if(ids, [](const std::string& name) { return !base::IsValidVmId(name); });
   return ids;
 }
 

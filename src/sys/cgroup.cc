@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cmath>
 
+#include "base/split.h"
 #include "sys/file.h"
 
 namespace tinderbox::sys {
@@ -20,21 +21,12 @@ using base::Code;
 using base::Fail;
 using base::FailErrno;
 using base::Result;
+using base::Split;
 
 namespace {
 
 constexpr std::string_view kControllers[] = {"memory", "cpu", "pids"};
 constexpr std::uint64_t kCpuPeriodUs = 100000;
-
-std::vector<std::string> Split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto end = std::min(text.find(separator), text.size());
-    if (end > 0) parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
 
 bool Has(const std::vector<std::string>& list, std::string_view what) {
   return std::find(list.begin(), list.end(), what) != list.end();
@@ -51,9 +43,9 @@ bool ParseLine(std::string_view line, CgroupHierarchy* hierarchy) {
   hierarchy->v2 = after[0] == "cgroup2";
   if (hierarchy->v2) return true;
   if (after[0] != "cgroup") return false;
-  for (const auto& option : Split(after[2], ',')) {
+  for (const auto option : Split(after[2], ',')) {
     if (std::ranges::find(kControllers, option) != std::end(kControllers)) {
-      hierarchy->controllers.push_back(option);
+      hierarchy->controllers.emplace_back(option);
     }
   }
   return !hierarchy->controllers.empty();
@@ -66,8 +58,11 @@ std::vector<CgroupHierarchy> ReadHostCgroups() {
   for (auto& hierarchy : found) {
     if (!hierarchy.v2) continue;
     const auto controllers = ReadFile(hierarchy.path + "/cgroup.controllers", 4096);
-    if (controllers) hierarchy.controllers = Split(*controllers, ' ');
-    for (auto& controller : hierarchy.controllers) std::erase(controller, '\n');
+    if (!controllers) continue;
+    const auto line = std::string_view(*controllers).substr(0, controllers->find('\n'));
+    for (const auto controller : Split(line, ' ')) {
+      hierarchy.controllers.emplace_back(controller);
+    }
   }
   return UsefulCgroups(std::move(found));
 }
@@ -88,7 +83,7 @@ std::vector<CgroupHierarchy> UsefulCgroups(std::vector<CgroupHierarchy> all) {
 
 std::vector<CgroupHierarchy> ParseCgroupMounts(std::string_view mountinfo) {
   std::vector<CgroupHierarchy> found;
-  for (const auto& line : Split(mountinfo, '\n')) {
+  for (const auto line : Split(mountinfo, '\n')) {
     CgroupHierarchy hierarchy;
     if (!ParseLine(line, &hierarchy)) continue;
     // The same hierarchy can be mounted twice (containers do); once is enough.
@@ -109,7 +104,7 @@ bool IsValidCgroupName(std::string_view name) {
   if (name.empty() || name.size() > 200 || name.front() == '/' || name.back() == '/') return false;
   const auto parts = Split(name, '/');
   if (parts.size() > 4 || name.find("//") != std::string_view::npos) return false;
-  return std::ranges::all_of(parts, [](const std::string& part) {
+  return std::ranges::all_of(parts, [](std::string_view part) {
     return part != "." && part != ".." && std::ranges::all_of(part, [](char c) {
              return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                     c == '.' || c == '_' || c == '-';
@@ -163,7 +158,7 @@ class CgroupBuilder {
     std::string path = hierarchy.path;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       if (hierarchy.v2) EnableBelow(hierarchy, path);
-      path += "/" + parts[i];
+      path.append("/").append(parts[i]);
       if (::mkdir(path.c_str(), 0755) == 0) {
         group_.created_.push_back({path, i + 1 == parts.size()});
       } else if (errno != EEXIST || i + 1 == parts.size()) {

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/loop.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/loop.h>
@@ -15,6 +14,7 @@
 #include <memory>
 #include <string_view>
 
+#include "sys/directory.h"
 #include "sys/file.h"
 
 namespace tinderbox::sys {
@@ -66,10 +66,7 @@ Result<bool> Configure(FdRef device, FdRef file, const std::string& path) {
 Result<std::optional<LoopDevice>> FindLoop(FdRef file) {
   struct stat wanted{};
   if (::fstat(file.get(), &wanted) != 0) return FailErrno(errno, "stat the loop device's file");
-  const std::unique_ptr<DIR, int (*)(DIR*)> blocks(::opendir("/sys/block"), ::closedir);
-  if (!blocks) return FailErrno(errno, "read directory '/sys/block'");
-  while (const dirent* entry = ::readdir(blocks.get())) {
-    const std::string name = entry->d_name;
+  for (const auto& name : TRY(NamesIn("/sys/block"))) {
     // The directory `loop` is there for as long as the device is attached.
     if (!name.starts_with("loop") || !Exists(fmt::format("/sys/block/{}/loop", name))) continue;
     const std::string path = "/dev/" + name;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <ranges>
 
+#include "base/split.h"
 #include "sys/file.h"
 
 namespace tinderbox::sys {
@@ -34,24 +35,12 @@ std::string Unescape(std::string_view text) {
   return out;
 }
 
-std::vector<std::string_view> Words(std::string_view line) {
-  std::vector<std::string_view> words;
-  while (!line.empty()) {
-    const auto space = line.find(' ');
-    if (space != 0) words.push_back(line.substr(0, space));
-    line = space == std::string_view::npos ? "" : line.substr(space + 1);
-  }
-  return words;
-}
-
 }  // namespace
 
 std::vector<MountEntry> ParseMountTable(std::string_view text) {
   std::vector<MountEntry> mounts;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    const auto words = Words(text.substr(0, end));
-    text = end == std::string_view::npos ? "" : text.substr(end + 1);
+  for (const auto line : base::Split(text, '\n')) {
+    const auto words = base::Split(line, ' ');
     // 36 35 98:0 /root /mount/point options optional-fields… - type source super-options
     std::size_t dash = 6;
     while (dash < words.size() && words[dash] != "-") ++dash;

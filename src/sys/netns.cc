@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/netns.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
@@ -22,6 +21,7 @@
 #include <system_error>
 #include <thread>
 
+#include "sys/directory.h"
 #include "sys/file.h"
 
 namespace tinderbox::sys {
@@ -157,20 +157,7 @@ base::Result<bool> UnnameNetNs(const std::string& name) {
   return true;
 }
 
-base::Result<std::vector<std::string>> NetNsNames() {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(kNetNsDirectory), closedir);
-  if (!dir) {
-    if (errno == ENOENT) return names;
-    return base::FailErrno(errno, fmt::format("list '{}'", kNetNsDirectory));
-  }
-  while (const dirent* entry = readdir(dir.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
+base::Result<std::vector<std::string>> NetNsNames() { return NamesIn(kNetNsDirectory); }
 
 base::Result<> RunInNetNs(FdRef netns, const std::function<base::Result<>()>& work) {
   return OnFreshThread([&]() -> base::Result<> {

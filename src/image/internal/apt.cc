@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/internal/apt.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +12,8 @@
 #include <memory>
 
 #include "base/deadline.h"
+#include "base/split.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/tool.h"
 
@@ -20,31 +21,12 @@ namespace tinderbox::image {
 
 using base::Code;
 using base::Result;
+using base::Split;
 
 namespace {
 
 constexpr auto kQueryTime = std::chrono::minutes(1);
 constexpr auto kDownloadTime = std::chrono::minutes(10);
-
-std::vector<std::string_view> Lines(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    lines.push_back(text.substr(0, end));
-    text = end == std::string_view::npos ? "" : text.substr(end + 1);
-  }
-  return lines;
-}
-
-std::vector<std::string_view> Words(std::string_view line) {
-  std::vector<std::string_view> words;
-  while (!line.empty()) {
-    const auto space = line.find(' ');
-    if (space != 0) words.push_back(line.substr(0, space));
-    line = space == std::string_view::npos ? "" : line.substr(space + 1);
-  }
-  return words;
-}
 
 bool ContainsAny(std::string_view text, std::initializer_list<std::string_view> needles) {
   return std::ranges::any_of(needles, [&](std::string_view n) { return text.contains(n); });
@@ -101,10 +83,7 @@ Result<std::string> Resolve(const std::string& meta, const std::vector<std::stri
 }
 
 Result<std::string> FindDeb(const std::string& dir) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(dir.c_str()), ::closedir);
-  if (!entries) return base::FailErrno(errno, fmt::format("read directory '{}'", dir));
-  while (const dirent* entry = ::readdir(entries.get())) {
-    const std::string_view name = entry->d_name;
+  for (const auto& name : TRY(sys::NamesIn(dir))) {
     if (name.ends_with(".deb")) return fmt::format("{}/{}", dir, name);
   }
   return base::Fail(Code::kInternal, fmt::format("find the downloaded package in '{}'", dir));
@@ -130,7 +109,7 @@ Result<DownloadedPackage> Download(const std::string& meta, const std::string& d
 // What went wrong, of all that a tool has said: a full disk, or else the first error, or warning.
 std::string Reason(int exit_code, std::string_view messages) {
   constexpr std::size_t kMaxReason = 300;
-  const auto lines = Lines(messages);
+  const auto lines = Split(messages, '\n');
   for (const std::string_view mark : {"No space left on device", "E: ", "W: "}) {
     const auto found = std::ranges::find_if(lines, [&](auto line) {
       return mark.ends_with(' ') ? line.starts_with(mark) : line.contains(mark);
@@ -146,8 +125,8 @@ std::string Reason(int exit_code, std::string_view messages) {
 
 Result<std::string> ParseKernelDependency(std::string_view depends, const std::string& meta) {
   if (IsKernelPackage(meta)) return meta;
-  for (const auto line : Lines(depends)) {
-    const auto words = Words(line);
+  for (const auto line : Split(depends, '\n')) {
+    const auto words = Split(line, ' ');
     if (words.size() == 2 && words[0] == "Depends:" && IsKernelPackage(words[1])) {
       return std::string(words[1]);
     }
@@ -189,8 +168,8 @@ std::vector<std::string> DebianSources(std::string_view policy, std::string_view
   std::vector<std::string> sources;
   std::string_view url;
   std::string_view place;
-  for (const auto line : Lines(policy)) {
-    const auto words = Words(line);
+  for (const auto line : Split(policy, '\n')) {
+    const auto words = Split(line, ' ');
     if (words.size() >= 4 && words.back() == "Packages") {  // 500 URL SUITE/COMPONENT ARCH Packages
       url = words[1];
       place = words[2];
@@ -219,7 +198,7 @@ std::vector<std::string> DebianSources(std::string_view policy, std::string_view
 
 std::vector<std::string> TransportSettings(std::string_view config) {
   std::vector<std::string> settings;
-  for (const auto line : Lines(config)) {
+  for (const auto line : Split(config, '\n')) {
     const auto name = line.substr(0, line.find(' '));
     const bool transport =
         name.starts_with("Acquire::http") &&

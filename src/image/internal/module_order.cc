@@ -9,11 +9,14 @@
 #include <cstring>
 #include <optional>
 
+#include "base/split.h"
+
 namespace tinderbox::image {
 
 using base::Code;
 using base::Fail;
 using base::Result;
+using base::Split;
 using namespace std::string_view_literals;
 
 namespace {
@@ -57,16 +60,6 @@ std::optional<std::string_view> FindSection(std::string_view elf, std::string_vi
     }
   }
   return std::nullopt;
-}
-
-std::vector<std::string> Split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto end = text.find(separator);
-    if (end != 0) parts.emplace_back(text.substr(0, end));
-    text = end == std::string_view::npos ? "" : text.substr(end + 1);
-  }
-  return parts;
 }
 
 class Sorter {
@@ -118,15 +111,17 @@ std::string ModuleName(std::string_view path) {
 Result<std::vector<std::string>> ModuleDependencies(std::string_view elf) {
   const auto info = FindSection(elf, ".modinfo");
   if (!info) return Fail(Code::kDataLoss, "read kernel module: no module, or damaged");
-  for (const auto& field : Split(*info, '\0')) {
-    if (field.starts_with("depends=")) return Split(std::string_view(field).substr(8), ',');
+  for (const auto field : Split(*info, '\0')) {
+    if (!field.starts_with("depends=")) continue;
+    const auto names = Split(field.substr(8), ',');
+    return std::vector<std::string>(names.begin(), names.end());
   }
   return std::vector<std::string>();
 }
 
 std::set<std::string> ParseBuiltin(std::string_view modules_builtin) {
   std::set<std::string> names;
-  for (const auto& line : Split(modules_builtin, '\n')) names.insert(ModuleName(line));
+  for (const auto line : Split(modules_builtin, '\n')) names.insert(ModuleName(line));
   return names;
 }
 

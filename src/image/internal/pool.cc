@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/internal/pool.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -19,6 +18,7 @@
 
 #include "base/deadline.h"
 #include "image/internal/workspace.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/loop.h"
 #include "sys/mount_table.h"
@@ -57,16 +57,6 @@ Result<std::string> RealPath(const std::string& path) {
   const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
   if (!real) return FailErrno(errno, fmt::format("resolve '{}'", path));
   return std::string(real.get());
-}
-
-Result<bool> IsEmptyDir(const std::string& path) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
-  if (!dir) return FailErrno(errno, fmt::format("read directory '{}'", path));
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") return false;
-  }
-  return true;
 }
 
 base::Error ImageInUse(const std::string& pool, std::string_view why) {
@@ -121,7 +111,7 @@ Result<sys::LoopDevice> ImageDevice(const sys::UniqueFd& image, const std::strin
 Result<> MountImage(const std::string& state_dir) {
   const auto pool = PoolDir(state_dir);
   const auto path = ImagePath(state_dir);
-  if (!TRY(IsEmptyDir(pool))) {
+  if (!TRY(sys::NamesIn(pool)).empty()) {
     return std::unexpected(
         base::Error(Code::kFailedPrecondition,
                     fmt::format("mount pool image on '{}': the directory is not empty", pool))
