@@ -42,7 +42,9 @@ void LaunchTest::SetUp() {
 void LaunchTest::TearDown() {
   if (dir_.empty()) return;
   for (const auto& run_dir : run_dirs_) {
-    if (auto vm = Adopt(run_dir)) EXPECT_TRUE((*vm)->Kill());
+    if (auto vm = Adopt(run_dir)) {
+      EXPECT_TRUE((*vm)->Kill());
+    }
     const auto removed = Remove(run_dir);
     EXPECT_TRUE(removed) << removed.error().ToString();
   }
