@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
-#include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -22,6 +21,11 @@
 
 namespace tinderbox::agent {
 namespace {
+
+// ioprio_set(2): best effort, level 4. Not from linux/ioprio.h, which since Linux 6.x is no C++ (it
+// names a parameter `class`).
+constexpr int kIoprioWhoProcess = 1;
+constexpr int kBestEffortFour = 2 << 13 | 4;
 
 constexpr std::size_t kStackSize = 128 << 10;
 constexpr int kPipeSize = 256 << 10;
@@ -109,7 +113,7 @@ void SetPriorities() {
     ::close(fd);
   }
   ::setpriority(PRIO_PROCESS, 0, 0);
-  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4));
+  ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kBestEffortFour);
 }
 
 [[noreturn]] void Execute(ChildPlan& plan) {
