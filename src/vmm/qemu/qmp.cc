@@ -10,6 +10,7 @@
 #include <array>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <cstring>
 
 #include "vmm/starting_vm.h"
 
@@ -105,13 +106,24 @@ Result<> Qmp::Run(std::string_view command, base::Deadline deadline) {
   return {};
 }
 
+Result<> Qmp::RunWith(std::string_view command, std::string_view arguments,
+                      const sys::UniqueFd* passed, base::Deadline deadline) {
+  TRY(Command(command, deadline, arguments, passed));
+  return {};
+}
+
 Result<VmState> Qmp::State(base::Deadline deadline) {
   return ParseStatus(TRY(Command("query-status", deadline)));
 }
 
-Result<std::string> Qmp::Command(std::string_view command, base::Deadline deadline) {
+Result<std::string> Qmp::Command(std::string_view command, base::Deadline deadline,
+                                 std::string_view arguments, const sys::UniqueFd* passed) {
   const std::uint64_t id = next_id_++;
-  TRY(Send(fmt::format("{{\"execute\":\"{}\",\"id\":{}}}\n", command, id), deadline));
+  const std::string with = arguments.empty() ? "" : fmt::format("\"arguments\":{},", arguments);
+  const std::string question =
+      fmt::format("{{\"execute\":\"{}\",{}\"id\":{}}}\n", command, with, id);
+  const std::size_t sent = passed == nullptr ? 0 : TRY(SendWithFd(question, *passed, deadline));
+  TRY(Send(std::string_view(question).substr(sent), deadline));
   for (int skipped = 0; skipped < kMaxEvents; ++skipped) {
     const std::string line = TRY(ReadLine(deadline));
     QmpMessage message = TRY(ParseQmp(line));
@@ -140,6 +152,32 @@ Result<> Qmp::Send(std::string_view line, base::Deadline deadline) {
     }
   }
   return {};
+}
+
+Result<std::size_t> Qmp::SendWithFd(std::string_view line, const sys::UniqueFd& passed,
+                                    base::Deadline deadline) {
+  iovec data{.iov_base = const_cast<char*>(line.data()), .iov_len = line.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = passed.get();
+  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  for (;;) {
+    const ssize_t sent = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    if (sent > 0) return static_cast<std::size_t>(sent);
+    if (sent < 0 && errno == EAGAIN) {
+      TRY(AwaitReady(fd_, POLLOUT, deadline));
+    } else if (sent == 0 || errno != EINTR) {
+      return base::FailErrno(errno, "send to QEMU");
+    }
+  }
 }
 
 Result<std::string> Qmp::ReadLine(base::Deadline deadline) {

@@ -32,6 +32,10 @@ class Qmp {
 
   // Runs a command without arguments ("stop", "cont", "quit"); events are skipped.
   base::Result<> Run(std::string_view command, base::Deadline deadline);
+  // The same with arguments (a JSON object) and, where it is not null, a descriptor that QEMU gets
+  // with it.
+  base::Result<> RunWith(std::string_view command, std::string_view arguments,
+                         const sys::UniqueFd* passed, base::Deadline deadline);
   // query-status
   base::Result<VmState> State(base::Deadline deadline);
 
@@ -39,9 +43,14 @@ class Qmp {
   explicit Qmp(sys::UniqueFd connection) : fd_(std::move(connection)) {}
 
   base::Result<> Send(std::string_view line, base::Deadline deadline);
+  // Sends the first bytes of `line`, and `passed` with them; yields how many bytes those were.
+  base::Result<std::size_t> SendWithFd(std::string_view line, const sys::UniqueFd& passed,
+                                       base::Deadline deadline);
   base::Result<std::string> ReadLine(base::Deadline deadline);
   // Sends `command` and yields its return value as JSON text.
-  base::Result<std::string> Command(std::string_view command, base::Deadline deadline);
+  base::Result<std::string> Command(std::string_view command, base::Deadline deadline,
+                                    std::string_view arguments = {},
+                                    const sys::UniqueFd* passed = nullptr);
 
   sys::UniqueFd fd_;
   std::string pending_;  // received, not yet a whole line
