@@ -122,6 +122,21 @@ Result<sys::UniqueFd> OpenImage(const std::string& path, std::string_view what) 
   return file;
 }
 
+// A VMM would refuse a file of another size, or find out when the guest touches what is missing.
+Result<> CheckMemoryFile(const VmSpec& spec) {
+  const sys::UniqueFd file = TRY(OpenImage(spec.memory_base, "memory file"));
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0)
+    return base::FailErrno(errno, fmt::format("look at memory file '{}'", spec.memory_base));
+  if (status.st_size == static_cast<off_t>(spec.memory_mib) << 20) return {};
+  return std::unexpected(
+      Error(Code::kDataLoss,
+            fmt::format("memory file '{}' has {} bytes, and the VM {} MiB of memory",
+                        spec.memory_base, status.st_size, spec.memory_mib))
+          .WithRemedy(
+              "Use a snapshot that is whole, and give the VM the memory it was saved with."));
+}
+
 }  // namespace
 
 Result<> CheckSpec(const VmSpec& spec, const HostFacts& host, const MachineLimits& limits) {
@@ -132,6 +147,11 @@ Result<> CheckSpec(const VmSpec& spec, const HostFacts& host, const MachineLimit
   TRY(CheckPath(spec.kernel, "kernel", true));
   TRY(CheckPath(spec.initrd, "initrd", false));
   TRY(CheckPath(spec.rootfs, "root file system", false));
+  TRY(CheckPath(spec.memory_base, "memory file", !spec.state.empty()));
+  TRY(CheckPath(spec.state, "snapshot state", false));
+  TRY(CheckPath(spec.snapshot_dir, "snapshot directory", false));
+  if (spec.start_paused && spec.state.empty())
+    return Invalid("only a restored guest can begin paused", "Name a snapshot's state, too.");
   TRY(CheckSize(spec, host, limits));
   TRY(CheckNetwork(spec));
   if (spec.cmdline.size() > limits.max_cmdline || !IsPrintable(spec.cmdline))
@@ -153,6 +173,8 @@ Result<> CheckFiles(const VmSpec& spec) {
         "Give a 'vmlinux'; a 'vmlinuz' or bzImage must be unpacked first.");
   if (!spec.initrd.empty()) TRY(OpenImage(spec.initrd, "initrd"));
   if (!spec.rootfs.empty()) TRY(OpenImage(spec.rootfs, "root file system"));
+  if (!spec.state.empty()) TRY(OpenImage(spec.state, "snapshot state"));
+  if (!spec.memory_base.empty()) TRY(CheckMemoryFile(spec));
   return {};
 }
 

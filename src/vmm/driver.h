@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,6 +19,11 @@
 // What a VMM must be able to do, whichever it is. One contract suite (driver_contract_vm_test.cc)
 // runs over every driver.
 namespace tinderbox::vmm {
+
+// Fixed names inside every jail, as those of launcher.h.
+inline constexpr char kJailMemory[] = "/memory.img";
+inline constexpr char kJailState[] = "/vmm.state";
+inline constexpr char kJailSnapshots[] = "/snapshots";
 
 // One VM as the layers above describe it. A value: no pointers, no open descriptors.
 struct VmSpec {
@@ -39,6 +45,20 @@ struct VmSpec {
   CgroupLimits limits;
   std::chrono::milliseconds stop_grace{10000};
 
+  // What guest memory begins as: a host file of exactly memory_mib, readable by everyone. It is
+  // mapped privately: never written, shared by all VMs that begin as it, and must not change while
+  // one lives. To restore: the snapshot's memory. To boot: QEMU needs one to be able to snapshot,
+  // a sparse file of zeros (Firecracker ignores it when it boots). Where Capabilities say so, it is
+  // opened for writing and must be a copy of this VM's own, owned by `uid`.
+  std::string memory_base;
+  std::string state;          // host path: restore this snapshot's state instead of booting
+  bool start_paused = false;  // with `state`: Launch leaves the restored guest standing still
+  // Whether Snapshot will be called. To Firecracker it costs the guest a fault per changed page.
+  bool snapshots = false;
+  // With `snapshots`, Firecracker alone: a host directory, owned and writable by root only, where
+  // it writes what Snapshot then copies; on the file system of the snapshots, for reflinks.
+  std::string snapshot_dir;
+
   bool operator==(const VmSpec&) const = default;
 };
 
@@ -52,7 +72,8 @@ struct Capabilities {
   bool runs_linux = false;  // an unmodified Linux guest boots with this accelerator here
   bool disk_hotplug = false;
   bool diff_snapshots = false;
-  bool needs_pvh_note = false;  // refuses an ELF kernel without the Xen PHYS32 entry note
+  bool writable_memory_base = false;  // opens VmSpec::memory_base for writing: no VMs share one
+  bool needs_pvh_note = false;        // refuses an ELF kernel without the Xen PHYS32 entry note
 };
 
 // One HTTP request of the plan (Firecracker).
@@ -72,6 +93,28 @@ struct LaunchPlan {
 
 enum class VmState { kNotStarted, kRunning, kPaused, kEnded };
 
+// Host paths of a snapshot's files; neither may exist.
+struct SnapshotPaths {
+  std::string memory;  // as large as guest memory, sparse
+  std::string state;   // of CPU and devices, in the VMM's own format; a few kilobytes
+  bool operator==(const SnapshotPaths&) const = default;
+};
+
+struct SnapshotRequest {
+  SnapshotPaths to;
+  // The memory of this VM's latest snapshot; before the first one what it began as (booted: a
+  // sparse file of zeros). Given: `to.memory` becomes a reflink of it (a copy, where the file
+  // system has none) in which only what has changed is written. Empty: all of guest memory is
+  // written, by itself.
+  std::string base;
+};
+
+struct SnapshotReport {
+  std::uint64_t memory_bytes = 0;  // of guest memory that were written; 0 where the VMM tells none
+  std::chrono::nanoseconds state_took{0};
+  std::chrono::nanoseconds memory_took{0};
+};
+
 class Vm {
  public:
   virtual ~Vm() = default;
@@ -80,6 +123,12 @@ class Vm {
   // Both idempotent.
   virtual base::Result<> Pause(base::Deadline deadline) = 0;
   virtual base::Result<> Resume(base::Deadline deadline) = 0;
+  // Saves memory and state. Demands a paused guest (kFailedPrecondition), and leaves it paused: the
+  // caller saves its disk in the same pause. The new files belong to root, mode 0444, and are not
+  // synced. On failure (a full disk is kResourceExhausted) neither of them is there, and the guest
+  // can go on. Disks are not looked at.
+  virtual base::Result<SnapshotReport> Snapshot(const SnapshotRequest& request,
+                                                base::Deadline deadline);
 };
 
 class Driver {
@@ -89,7 +138,8 @@ class Driver {
   // Validates `spec` (memory, cpus, paths that must be set) and lays out the launch. Pure.
   virtual base::Result<LaunchPlan> Plan(const VmSpec& spec) const = 0;
   // Launches by the launcher, configures over the API socket and starts the guest. On failure the
-  // VMM is gone and nothing is left; the error carries the VMM's own words where it had any.
+  // VMM is gone and nothing is left; the error carries the VMM's own words where it had any. With
+  // VmSpec::state, restores instead: a state that is damaged is kDataLoss.
   virtual base::Result<std::unique_ptr<Vm>> Launch(const VmSpec& spec, base::Deadline deadline) = 0;
   // The running VM of `run_dir`, after a restart of the daemon.
   virtual base::Result<std::unique_ptr<Vm>> Adopt(const std::string& run_dir) = 0;

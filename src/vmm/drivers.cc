@@ -66,6 +66,16 @@ Result<std::string> WardenOf(const DriverOptions& options) {
   return base::Fail(Code::kNotFound, fmt::format("the warden '{}' is no program", options.warden));
 }
 
+// Beside the warden. Without it QEMU still runs, at the price of
+// Capabilities::writable_memory_base.
+void FindMemoryOpener(qemu::Programs& programs) {
+  const std::string stem =
+      programs.warden.substr(0, programs.warden.rfind('/')) + "/tinderbox-qemu-memory";
+  if (!sys::Exists(stem + ".so") || !sys::Exists(stem + ".preload")) return;
+  programs.memory_opener = stem + ".so";
+  programs.preload = stem + ".preload";
+}
+
 Result<> CheckProgram(const std::string& binary, std::string_view remedy) {
   if (!binary.empty() && binary[0] == '/' && IsProgram(binary)) return {};
   return std::unexpected(
@@ -144,8 +154,10 @@ Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const Driver
                                .disk_hotplug = false,
                                .diff_snapshots = true,
                                .needs_pvh_note = true};
-  return qemu::MakeDriver(std::move(capabilities),
-                          {.qemu = binary, .warden = TRY(WardenOf(options))}, TRY(MeasureHost()));
+  qemu::Programs programs = {.qemu = binary, .warden = TRY(WardenOf(options))};
+  FindMemoryOpener(programs);
+  capabilities.writable_memory_base = programs.memory_opener.empty();
+  return qemu::MakeDriver(std::move(capabilities), std::move(programs), TRY(MeasureHost()));
 }
 
 }  // namespace tinderbox::vmm

@@ -31,6 +31,11 @@ Error Refusal(const PlannedRequest& request, const net::HttpResponse& response) 
   if (response.status == 503) return Error(Code::kUnavailable, message);
   if (response.status != 400)
     return Error(Code::kInternal, fmt::format("{} (status {})", message, response.status));
+  if (request.path == "/snapshot/load")
+    return Error(Code::kDataLoss, message)
+        .WithRemedy("Use another snapshot, or boot from its disk.");
+  if (Mentions(fault, "No space left"))
+    return Error(Code::kResourceExhausted, message).WithRemedy("Free some disk space.");
   if (Mentions(fault, "kernel") || Mentions(fault, "Kernel"))
     return Error(Code::kInvalidArgument, message)
         .WithRemedy("Give an uncompressed x86-64 kernel (vmlinux).");

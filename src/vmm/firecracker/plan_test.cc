@@ -104,6 +104,42 @@ TEST(FirecrackerPlan, WithoutInitrdTheDiskIsTheRoot) {
   EXPECT_TRUE(plan->launch.binds[1].read_only);
 }
 
+TEST(FirecrackerPlan, ToBeSnapshotted) {
+  VmSpec spec = Full();
+  spec.snapshots = true;
+  spec.snapshot_dir = "/pool/ione/work";
+  const auto plan = MakePlan(spec, kPrograms, kHost);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_EQ(plan->requests[0].body,
+            R"({"vcpu_count":2,"mem_size_mib":512,"smt":false,"track_dirty_pages":true})");
+  EXPECT_EQ(plan->launch.binds.back(), (JailBind{"/pool/ione/work", "/snapshots", false}));
+}
+
+// Everything else stands in the state: one request. Nothing of the snapshot can be written.
+TEST(FirecrackerPlan, Restore) {
+  VmSpec spec = Full();
+  spec.memory_base = "/pool/t1/memory.img";
+  spec.state = "/pool/t1/vmm.state";
+  auto plan = MakePlan(spec, kPrograms, kHost);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_THAT(plan->requests,
+              ElementsAre(PlannedRequest{
+                  "PUT", "/snapshot/load",
+                  R"({"snapshot_path":"/vmm.state","mem_backend":{"backend_type":"File",)"
+                  R"("backend_path":"/memory.img"},"enable_diff_snapshots":false,)"
+                  R"("resume_vm":true})"}));
+  ASSERT_EQ(plan->launch.binds.size(), 5U);
+  EXPECT_EQ(plan->launch.binds[3], (JailBind{"/pool/t1/memory.img", "/memory.img", true}));
+  EXPECT_EQ(plan->launch.binds[4], (JailBind{"/pool/t1/vmm.state", "/vmm.state", true}));
+
+  spec.start_paused = spec.snapshots = true;
+  spec.snapshot_dir = "/pool/ione/work";
+  plan = MakePlan(spec, kPrograms, kHost);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_THAT(plan->requests[0].body,
+              testing::EndsWith(R"("enable_diff_snapshots":true,"resume_vm":false})"));
+}
+
 TEST(FirecrackerPlan, TextIsEscapedInJson) {
   VmSpec spec = Full();
   spec.cmdline = R"(a="b\c")";
@@ -130,6 +166,7 @@ TEST(FirecrackerPlan, RefusesWhatCannotWork) {
   refuse([](VmSpec& s) { s.mac = "02-fc-00-00-00-05"; });
   refuse([](VmSpec& s) { s.tap = "a/b"; });
   refuse([](VmSpec& s) { s.netns = ""; });
+  refuse([](VmSpec& s) { s.snapshots = true; });
   refuse([](VmSpec& s) { s.initrd = "initrd"; });
   refuse([](VmSpec& s) { s.cmdline = "bell\a"; });
   refuse([](VmSpec& s) { s.cmdline = std::string(1537, 'x'); });

@@ -4,10 +4,15 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <utility>
 
 #include "vmm/check_spec.h"
+#include "vmm/memory_capture.h"
+#include "vmm/memory_file.h"
+#include "vmm/qemu/device_state.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/qemu/state_file.h"
 #include "vmm/starting_vm.h"
 
 namespace tinderbox::vmm::qemu {
@@ -37,7 +42,38 @@ class QemuVm : public Vm {
   Result<> Pause(base::Deadline deadline) override { return Run("stop", deadline); }
   Result<> Resume(base::Deadline deadline) override { return Run("cont", deadline); }
 
+  Result<SnapshotReport> Snapshot(const SnapshotRequest& request,
+                                  base::Deadline deadline) override {
+    return TRY_CTX(SaveTo(request, deadline), fmt::format("snapshot VM '{}'", process_->id()));
+  }
+
  private:
+  Result<SnapshotReport> SaveTo(const SnapshotRequest& request, base::Deadline deadline) {
+    using Clock = std::chrono::steady_clock;
+    auto connection = TRY(process_->ConnectApi(deadline));
+    Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    if (TRY(qmp.State(deadline)) != VmState::kPaused)
+      return std::unexpected(Error(Code::kFailedPrecondition, "the guest is not paused")
+                                 .WithRemedy("Pause it first."));
+    NewFile memory = TRY(NewFile::Create(request.to.memory));
+    NewFile state = TRY(NewFile::Create(request.to.state));
+    SnapshotReport report;
+    const auto begun = Clock::now();
+    const std::string saved = WrapState(TRY(SaveDeviceState(qmp, deadline)));
+    TRY(WriteAt(state.fd(), saved.data(), saved.size(), 0));
+    const auto state_saved = Clock::now();
+    const auto guest = TRY(MemoryCapture::Open(*process_, kJailMemory));
+    report.memory_bytes = request.base.empty()
+                              ? TRY(guest.SaveAll(memory.fd(), deadline))
+                              : TRY(guest.SaveChanges(request.base, memory.fd(), deadline));
+    TRY(memory.Seal());
+    TRY(state.Seal());
+    report.state_took = state_saved - begun;
+    report.memory_took = Clock::now() - state_saved;
+    memory.Keep();
+    state.Keep();
+    return report;
+  }
   Result<VmState> AskState(base::Deadline deadline) {
     auto connection = TRY(process_->ConnectApi(deadline));
     Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
@@ -65,6 +101,9 @@ Error WithRemedyFor(Error error) {
   if (says("Cannot allocate memory") || says("cannot set up guest memory"))
     return Error(Code::kResourceExhausted, message, error.where())
         .WithRemedy("Give the VM less memory.");
+  if (says("load of migration failed"))
+    return Error(Code::kDataLoss, message, error.where())
+        .WithRemedy("Use a snapshot of this QEMU and this kind of VM, or boot from its disk.");
   return error;
 }
 
@@ -85,8 +124,10 @@ class QemuDriver : public Driver {
     const auto context = [&] { return fmt::format("start VM '{}'", spec.id); };
     const LaunchPlan plan = TRY_CTX(Plan(spec), context());
     TRY_CTX(CheckFiles(spec), context());
+    std::string state;
+    if (!spec.state.empty()) state = TRY_CTX(ReadStateFile(spec.state), context());
     StartingVm starting(TRY_CTX(vmm::Launch(plan.launch, deadline), context()).vm);
-    if (auto begun = Begin(starting, deadline); !begun)
+    if (auto begun = Begin(starting, spec, state, deadline); !begun)
       return std::unexpected(
           WithRemedyFor(starting.Explain(std::move(begun).error())).WithContext(context()));
     return std::make_unique<QemuVm>(starting.Release());
@@ -97,9 +138,12 @@ class QemuDriver : public Driver {
   }
 
  private:
-  static Result<> Begin(StartingVm& starting, base::Deadline deadline) {
+  static Result<> Begin(StartingVm& starting, const VmSpec& spec, std::string_view state,
+                        base::Deadline deadline) {
     auto connection = TRY(starting.vm().ConnectApi(deadline));
     Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    if (!spec.state.empty()) TRY(LoadDeviceState(qmp, state, deadline));
+    if (spec.start_paused) return {};
     auto begun = qmp.Run("cont", deadline);
     if (!begun && begun.error().code() == Code::kUnavailable && starting.EndedWell()) return {};
     return begun;

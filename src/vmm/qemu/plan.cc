@@ -56,7 +56,9 @@ void AddMachine(Arguments& args, const VmSpec& spec, Accelerator accelerator) {
   // clock is given, and an idle guest wakes QEMU 57 times a second less.
   args.Add("-M",
            "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on,"
-           "auto-kernel-cmdline=off,memory-backend=memory");
+           // Device state is saved without the description of itself that QEMU looks for
+           // otherwise, and complains of on the console.
+           "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory");
   if (accelerator == Accelerator::kKvm) {
     args.Add("-accel", "kvm");
     args.Add("-cpu", "host");
@@ -66,7 +68,12 @@ void AddMachine(Arguments& args, const VmSpec& spec, Accelerator accelerator) {
   }
   args.Add("-smp", std::to_string(spec.cpus));
   args.Add("-m", fmt::format("{}M", spec.memory_mib));
-  args.Add("-object", fmt::format("memory-backend-ram,id=memory,size={}M", spec.memory_mib));
+  // share=off: what the guest writes never reaches the file, and is what Snapshot saves.
+  args.Add("-object",
+           spec.memory_base.empty()
+               ? fmt::format("memory-backend-ram,id=memory,size={}M", spec.memory_mib)
+               : fmt::format("memory-backend-file,id=memory,size={}M,mem-path={},share=off",
+                             spec.memory_mib, kJailMemory));
 }
 
 void AddIsolation(Arguments& args) {
@@ -109,7 +116,22 @@ void AddDevices(Arguments& args, const VmSpec& spec) {
   args.Add("-device", "virtio-rng-device,rng=rng0");
 }
 
-std::vector<JailBind> Binds(const VmSpec& spec, const HostFacts& host) {
+// The guest waits for its state instead of being reset: a reset would write kernel and initrd over
+// the restored memory. What is loaded is devices only, without the section on QEMU's own settings.
+void AddIncoming(Arguments& args) {
+  args.Add("-global", "migration.send-configuration=off");
+  args.Add("-incoming", "defer");
+}
+
+void AddMemoryBinds(std::vector<JailBind>& binds, const VmSpec& spec, const Programs& programs) {
+  const bool shared = !programs.memory_opener.empty();
+  binds.push_back({.source = spec.memory_base, .target = kJailMemory, .read_only = shared});
+  if (!shared) return;
+  binds.push_back({.source = programs.memory_opener, .target = kJailMemoryOpener});
+  binds.push_back({.source = programs.preload, .target = kJailPreload});
+}
+
+std::vector<JailBind> Binds(const VmSpec& spec, const Programs& programs, const HostFacts& host) {
   std::vector<JailBind> binds;
   // QEMU is linked dynamically and reads its firmware from /usr/share.
   for (const std::string& path : host.library_paths)
@@ -120,6 +142,7 @@ std::vector<JailBind> Binds(const VmSpec& spec, const HostFacts& host) {
   if (!spec.rootfs.empty())
     binds.push_back(
         {.source = spec.rootfs, .target = kJailRootfs, .read_only = spec.rootfs_read_only});
+  if (!spec.memory_base.empty()) AddMemoryBinds(binds, spec, programs);
   return binds;
 }
 
@@ -136,6 +159,7 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   if (!spec.initrd.empty()) args.Add("-initrd", kJailInitrd);
   args.Add("-append", KernelArgs(spec, host, accelerator));
   AddDevices(args, spec);
+  if (!spec.state.empty()) AddIncoming(args);
 
   LaunchSpec launch;
   launch.id = spec.id;
@@ -143,7 +167,7 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   launch.warden = programs.warden;
   launch.vmm = programs.qemu;
   launch.argv = args.Take();
-  launch.binds = Binds(spec, host);
+  launch.binds = Binds(spec, programs, host);
   launch.netns = spec.netns;
   launch.uid = spec.uid;
   launch.gid = spec.gid;

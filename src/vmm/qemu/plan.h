@@ -13,7 +13,15 @@ namespace tinderbox::vmm::qemu {
 struct Programs {
   std::string qemu;
   std::string warden;
+  // memory_opener.cc, built, and an ld.so.preload that names it; both empty: QEMU opens memory
+  // files for writing, and each VM needs one of its own.
+  std::string memory_opener;
+  std::string preload;
 };
+
+// Where memory_opener stands in the jail; `preload` holds this name.
+inline constexpr char kJailMemoryOpener[] = "/qemu-memory.so";
+inline constexpr char kJailPreload[] = "/etc/ld.so.preload";
 
 // See Driver::Plan. Pure.
 base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace tinderbox::vmm::qemu {
 namespace {
 
@@ -41,7 +43,7 @@ std::vector<std::string> FullArgv() {
       "qemu-system-x86_64",
       "-M",
       "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on,"
-      "auto-kernel-cmdline=off,memory-backend=memory",
+      "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory",
       "-accel",
       "tcg,tb-size=128",
       "-cpu",
@@ -147,6 +149,46 @@ TEST(QemuPlan, WithoutInitrdTheDiskIsTheRoot) {
   EXPECT_THAT(plan->launch.argv, Contains(HasSubstr(" root=/dev/vda ro tinderbox.agent=1")));
   EXPECT_THAT(plan->launch.argv, Contains(HasSubstr("read-only=on")));
   EXPECT_TRUE(plan->launch.binds.back().read_only);
+}
+
+// Of a guest that can be snapshotted: its memory is a private mapping of a file that no VMM can
+// write to.
+TEST(QemuPlan, MemoryFile) {
+  Programs programs = kPrograms;
+  programs.memory_opener = "/opt/memory.so";
+  programs.preload = "/opt/memory.preload";
+  VmSpec spec = Full();
+  spec.memory_base = "/pool/t1/memory.img";
+  auto plan = MakePlan(spec, programs, kHost, Accelerator::kTcg);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  std::vector<std::string> argv = FullArgv();
+  std::ranges::replace(argv, std::string("memory-backend-ram,id=memory,size=512M"),
+                       std::string("memory-backend-file,id=memory,size=512M,"
+                                   "mem-path=/memory.img,share=off"));
+  EXPECT_EQ(plan->launch.argv, argv);
+  EXPECT_THAT(plan->launch.binds, Contains(JailBind{"/pool/t1/memory.img", "/memory.img", true}));
+  EXPECT_THAT(plan->launch.binds, Contains(JailBind{"/opt/memory.so", "/qemu-memory.so", true}));
+  EXPECT_THAT(plan->launch.binds,
+              Contains(JailBind{"/opt/memory.preload", "/etc/ld.so.preload", true}));
+
+  // Without what opens it read-only it is the VM's own, and writable.
+  plan = MakePlan(spec, kPrograms, kHost, Accelerator::kTcg);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_EQ(plan->launch.argv, argv);
+  EXPECT_EQ(plan->launch.binds.back(), (JailBind{"/pool/t1/memory.img", "/memory.img", false}));
+}
+
+// The same command line, so that the state finds the same machine; and it waits for the state.
+TEST(QemuPlan, Restore) {
+  VmSpec spec = Full();
+  spec.memory_base = "/pool/t1/memory.img";
+  std::vector<std::string> argv = MakePlan(spec, kPrograms, kHost, Accelerator::kTcg)->launch.argv;
+  spec.state = "/pool/t1/vmm.state";
+  const auto plan = MakePlan(spec, kPrograms, kHost, Accelerator::kTcg);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  for (const char* word : {"-global", "migration.send-configuration=off", "-incoming", "defer"})
+    argv.emplace_back(word);
+  EXPECT_EQ(plan->launch.argv, argv);
 }
 
 // QEMU's options are comma-separated lists: nothing of the caller's may add to one.
