@@ -111,8 +111,8 @@ Result<> CleanUp(const Config& config) {
   const InstanceLock lock = TRY(InstanceLock::Take(config.run_dir));
   Cleaner cleaner(config);
   cleaner.Run();
-  if (cleaner.first_error()) {
-    return std::unexpected(base::Error(*cleaner.first_error()).WithContext("clean up"));
+  if (const auto& error = cleaner.first_error(); error) {
+    return std::unexpected(base::Error(*error).WithContext("clean up"));
   }
   return {};
 }

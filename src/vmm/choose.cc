@@ -77,7 +77,7 @@ Result<Choice> ChooseDriver(const ChoiceConfig& config) {
       .kvm = ProbeKvm(), .has_firecracker = firecracker.has_value(), .has_qemu = qemu.has_value()};
   const DriverOptions options = {.warden = config.warden, .kvm = offer.kvm};
   Decision decision = TRY(Decide(config.vmm, offer));
-  if (decision.firecracker) {
+  if (decision.firecracker && firecracker) {
     auto driver = OpenFirecracker(*firecracker, options);
     if (driver) return Choice{std::move(*driver), std::move(decision.reason), std::move(offer.kvm)};
     // One that must not be used (its version) is as good as none, unless it was asked for by name.
@@ -86,6 +86,7 @@ Result<Choice> ChooseDriver(const ChoiceConfig& config) {
     decision = TRY(Decide(config.vmm, offer));
     decision.reason += fmt::format(" ({})", driver.error().ToString());
   }
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): Decide fails where it is absent.
   auto driver = TRY(OpenQemu(*qemu, options));
   return Choice{std::move(driver), std::move(decision.reason), std::move(offer.kvm)};
 }
