@@ -4,13 +4,13 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
-#include <array>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <utility>
+
+#include "net/gather.h"
 
 namespace tinderbox::api {
 namespace {
@@ -40,31 +40,12 @@ net::AsyncResult<> Upstream::WaitReady(net::StreamSocket::wait_type type) {
 }
 
 net::AsyncResult<> Upstream::Write(std::string_view a, std::string_view b, std::string_view c) {
-  std::array<iovec, 3> parts{};
-  std::size_t count = 0;
-  for (const std::string_view part : {a, b, c}) {
-    if (!part.empty()) parts[count++] = {const_cast<char*>(part.data()), part.size()};
-  }
-  std::size_t first = 0;
-  while (first < count) {
+  net::Gather gather(a, b, c);
+  while (!gather.done()) {
     if (closed_) co_return Gone();
-    msghdr message{};
-    message.msg_iov = &parts[first];
-    message.msg_iovlen = count - first;
-    ssize_t n = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN) co_return Gone();
-    if (n < 0) {
-      CO_TRY_VOID(co_await WaitReady(net::StreamSocket::wait_write));
-      continue;
-    }
-    for (; first < count && static_cast<std::size_t>(n) >= parts[first].iov_len; ++first) {
-      n -= static_cast<ssize_t>(parts[first].iov_len);
-    }
-    if (first < count) {
-      parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + n;
-      parts[first].iov_len -= static_cast<std::size_t>(n);
-    }
+    if (gather.SendSome(socket_.native_handle()) >= 0 || errno == EINTR) continue;
+    if (errno != EAGAIN) co_return Gone();
+    CO_TRY_VOID(co_await WaitReady(net::StreamSocket::wait_write));
   }
   co_return base::Result<>{};
 }

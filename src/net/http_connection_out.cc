@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <array>
 #include <boost/asio/redirect_error.hpp>
@@ -10,6 +8,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "net/gather.h"
 #include "net/http_connection.h"
 
 namespace tinderbox::net::internal {
@@ -80,35 +79,16 @@ std::string HttpConnection::HeadText(unsigned status, const HeaderList& headers,
 
 // Writes the parts in order with as few system calls as the socket allows.
 AsyncResult<> HttpConnection::Send(std::string_view a, std::string_view b, std::string_view c) {
-  std::array<iovec, 3> parts{};
-  std::size_t count = 0;
-  for (const std::string_view part : {a, b, c}) {
-    if (!part.empty()) parts[count++] = {const_cast<char*>(part.data()), part.size()};
-  }
-  std::size_t first = 0;
-  while (first < count) {
+  Gather gather(a, b, c);
+  while (!gather.done()) {
     if (closed_ || taken_) co_return std::unexpected(GoneError());
-    msghdr message{};
-    message.msg_iov = &parts[first];
-    message.msg_iovlen = count - first;
-    ssize_t n = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN) {
+    if (gather.SendSome(socket_.native_handle()) >= 0 || errno == EINTR) continue;
+    if (errno != EAGAIN) {
       keep_alive_ = false;
       MarkGone();
       co_return std::unexpected(GoneError());
     }
-    if (n < 0) {
-      CO_TRY_VOID(co_await WaitReady(StreamSocket::wait_write, limits_.write_timeout));
-      continue;
-    }
-    for (; first < count && static_cast<std::size_t>(n) >= parts[first].iov_len; ++first) {
-      n -= static_cast<ssize_t>(parts[first].iov_len);
-    }
-    if (first < count) {
-      parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + n;
-      parts[first].iov_len -= static_cast<std::size_t>(n);
-    }
+    CO_TRY_VOID(co_await WaitReady(StreamSocket::wait_write, limits_.write_timeout));
   }
   co_return base::Result<>{};
 }
