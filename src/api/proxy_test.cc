@@ -421,13 +421,13 @@ TEST_F(ProxyTest, AConnectionDialledForALifeThatEndedIsNotUsed) {
 TEST_F(ProxyTest, TheClientsLeavingReachesTheGuestAtOnce) {
   std::promise<double> seconds;
   std::latch answering(1);
-  std::chrono::steady_clock::time_point left;
+  std::atomic<std::chrono::steady_clock::time_point> left;
   Serve([&](RawSocket& socket) {
     socket.ReadUntil("\r\n\r\n");
     answering.count_down();
     socket.ReadToEnd();
     seconds.set_value(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - left).count());
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - left.load()).count());
   });
   RawSocket client = Raw();
   client.Send(Head("GET /"));
@@ -441,7 +441,7 @@ TEST_F(ProxyTest, TheClientsLeavingReachesTheGuestAtOnce) {
 
 TEST_F(ProxyTest, TheClientsLeavingAmidItsBodyReachesTheGuest) {
   std::promise<double> seconds;
-  std::chrono::steady_clock::time_point left;
+  std::atomic<std::chrono::steady_clock::time_point> left;
   std::latch begun(1);
   Serve([&](RawSocket& socket) {
     socket.ReadUntil("\r\n\r\n");
@@ -449,7 +449,7 @@ TEST_F(ProxyTest, TheClientsLeavingAmidItsBodyReachesTheGuest) {
     begun.count_down();
     socket.ReadToEnd();
     seconds.set_value(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - left).count());
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - left.load()).count());
   });
   RawSocket client = Raw();
   client.Send(Head("POST /", "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n");
@@ -511,6 +511,7 @@ TEST_F(ProxyTest, NonsenseIs502) {
     EXPECT_EQ(response.status, 502) << cases[which].first.substr(0, 80);
     EXPECT_THAT(response.body, HasSubstr(cases[which].second)) << cases[which].first.substr(0, 80);
   }
+  guest_.reset();
 }
 
 TEST_F(ProxyTest, InterimAnswersWithoutEndAreCutOff) {

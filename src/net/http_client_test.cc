@@ -298,6 +298,7 @@ TEST_F(HttpClientTest, CarriesManyMegabytes) {
   const auto response = client_.Request({}, Soon(), big.size());
   ASSERT_TRUE(response) << response.error().ToString();
   EXPECT_TRUE(response->body == big);
+  script_.join();
 }
 
 TEST_F(HttpClientTest, AConnectionClosedWhileIdleIsNotReusable) {
