@@ -102,10 +102,11 @@ struct SnapshotPaths {
 
 struct SnapshotRequest {
   SnapshotPaths to;
-  // The memory of this VM's latest snapshot; before the first one what it began as (booted: a
-  // sparse file of zeros). Given: `to.memory` becomes a reflink of it (a copy, where the file
-  // system has none) in which only what has changed is written. Empty: all of guest memory is
-  // written, by itself.
+  // The memory of this VM's latest snapshot, whatever it is called by now; before the first one
+  // what it began as (booted: a sparse file of zeros). Where that was thrown away, a whole one is
+  // due: Firecracker refuses any other base (kFailedPrecondition). Given: `to.memory` becomes a
+  // reflink of it (a copy, where the file system has none) in which only what has changed is
+  // written. Empty: all of guest memory is written, by itself.
   std::string base;
 };
 

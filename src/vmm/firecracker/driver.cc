@@ -7,10 +7,10 @@
 #include <chrono>
 #include <utility>
 
+#include "sys/file.h"
 #include "vmm/check_spec.h"
 #include "vmm/firecracker/api.h"
 #include "vmm/firecracker/snapshot_files.h"
-#include "vmm/memory_file.h"
 #include "vmm/starting_vm.h"
 
 namespace tinderbox::vmm::firecracker {
@@ -53,8 +53,21 @@ class FirecrackerVm : public Vm {
                                  .WithRemedy("Pause it first."));
     const SnapshotFiles files = TRY(SnapshotFiles::Create(*process_));
     if (!request.base.empty()) TRY(files.BeginWith(request.base, deadline));
-    TRY(api.Call(files.Request(!request.base.empty()), deadline));
+    TRY(files.Unsettle());
+    if (auto saved = api.Call(files.Request(!request.base.empty()), deadline); !saved) {
+      // A refusal has no effect. Of anything else, such as no answer, nothing is known.
+      const Code code = saved.error().code();
+      if (code == Code::kFailedPrecondition || code == Code::kResourceExhausted)
+        TRY(files.Settle({}));
+      return std::unexpected(std::move(saved).error());
+    }
     TRY(files.CopyTo(request.to, deadline));
+    if (auto settled = files.Settle(request.to.memory); !settled) {
+      // Half a success is none. Best effort: that it failed is the error that counts.
+      (void)sys::RemoveFile(request.to.memory);
+      (void)sys::RemoveFile(request.to.state);
+      return std::unexpected(std::move(settled).error());
+    }
     // Firecracker writes both in one go and tells nothing of either.
     return SnapshotReport{.memory_took = std::chrono::steady_clock::now() - begun};
   }
@@ -91,6 +104,7 @@ class FirecrackerDriver : public Driver {
     const LaunchPlan plan = TRY_CTX(Plan(spec), context());
     TRY_CTX(CheckFiles(spec), context());
     StartingVm starting(TRY_CTX(vmm::Launch(plan.launch, deadline), context()).vm);
+    if (spec.snapshots) TRY_CTX(SnapshotFiles::Forget(spec.snapshot_dir), context());
     if (auto configured = Configure(starting, plan.requests, deadline); !configured)
       return std::unexpected(
           starting.Explain(std::move(configured).error()).WithContext(context()));

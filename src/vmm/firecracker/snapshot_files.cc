@@ -24,6 +24,10 @@ namespace {
 
 constexpr char kMemory[] = "memory.img";
 constexpr char kState[] = "vmm.state";
+// The record of which file is the latest snapshot's memory; on disk, since a VM has handles in
+// several processes and outlives them.
+constexpr char kLatest[] = "latest";
+constexpr char kUnsettled[] = "none";
 constexpr off_t kMaxState = 16 << 20;  // Firecracker's own bound is 10 MB
 
 // The directory as the jail has it: the jail's root is not the VMM's to change.
@@ -38,6 +42,17 @@ Result<sys::UniqueFd> OpenDirectory(LaunchedVm& vm) {
                     fmt::format("VM '{}' was not launched to be snapshotted", vm.id()))
             .WithRemedy("Launch it with snapshots enabled."));
   return directory;
+}
+
+// A file by what stays the same when it is renamed.
+std::string NameOf(const struct stat& file) {
+  return fmt::format("{}:{}.", file.st_dev, file.st_ino);
+}
+
+Result<> Record(sys::FdRef directory, const std::string& latest) {
+  const auto file =
+      TRY(sys::OpenAt(directory, kLatest, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+  return sys::WriteAll(file, latest);
 }
 
 // For whoever owns the VMM's process, and in the place of what an earlier attempt left.
@@ -59,7 +74,48 @@ Result<SnapshotFiles> SnapshotFiles::Create(LaunchedVm& vm) {
   sys::UniqueFd memory = TRY(MakeFile(directory, kMemory, owner));
   SnapshotFiles files(std::move(directory), std::move(memory), {});
   files.state_ = TRY(MakeFile(files.directory_, kState, owner));
+  const std::string memory_path = fmt::format("/proc/{}/root{}", vm.vmm_pid(), kJailMemory);
+  if (::lstat(memory_path.c_str(), &files.began_as_) != 0) files.began_as_ = {};
+  auto record = sys::OpenAt(files.directory_, kLatest, O_RDONLY | O_NOFOLLOW);
+  if (record) {
+    files.latest_ = TRY(sys::ReadAll(*record, 256));
+    // Cut short by a full disk, it says nothing that could be relied on.
+    if (files.latest_.empty()) files.latest_ = kUnsettled;
+  } else if (record.error().errno_value() != ENOENT) {
+    return std::unexpected(std::move(record).error());
+  }
   return files;
+}
+
+Result<> SnapshotFiles::Forget(const std::string& directory) {
+  return sys::RemoveFile(fmt::format("{}/{}", directory, kLatest));
+}
+
+Result<> SnapshotFiles::CheckBase(sys::FdRef base) const {
+  struct stat status{};
+  if (::fstat(base.get(), &status) != 0) return FailErrno(errno, "look at a snapshot's base");
+  bool fits = false;
+  if (!latest_.empty()) {
+    fits = latest_ == NameOf(status);
+  } else if (began_as_.st_ino != 0) {
+    fits = NameOf(began_as_) == NameOf(status);
+  } else {
+    fits = status.st_blocks == 0;  // zeros and nothing else
+  }
+  if (fits) return {};
+  return std::unexpected(
+      base::Error(Code::kFailedPrecondition, "the base is not the VM's latest snapshot")
+          .WithRemedy("Save the whole memory, without a base."));
+}
+
+Result<> SnapshotFiles::Unsettle() const { return Record(directory_, kUnsettled); }
+
+Result<> SnapshotFiles::Settle(const std::string& memory) const {
+  if (!memory.empty()) return Record(directory_, NameOf(TRY(sys::Stat(memory))));
+  if (!latest_.empty()) return Record(directory_, latest_);
+  if (::unlinkat(directory_.get(), kLatest, 0) != 0)
+    return FailErrno(errno, "remove the record of a snapshot");
+  return {};
 }
 
 SnapshotFiles::~SnapshotFiles() {
@@ -71,6 +127,7 @@ SnapshotFiles::~SnapshotFiles() {
 
 Result<> SnapshotFiles::BeginWith(const std::string& base, base::Deadline deadline) const {
   const auto from = TRY(sys::Open(base, O_RDONLY));
+  TRY(CheckBase(from));
   return CloneOrCopy(from, memory_, deadline);
 }
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 
 #include "base/deadline.h"
@@ -23,8 +25,17 @@ class SnapshotFiles {
   SnapshotFiles& operator=(SnapshotFiles&&) = delete;
   ~SnapshotFiles();
 
-  // Fills the memory file with `base`, over which a Diff snapshot then writes.
+  // Forgets what an earlier VM has left in the directory of this new one.
+  static base::Result<> Forget(const std::string& directory);
+
+  // Fills the memory file with `base`, over which a Diff snapshot then writes. Firecracker tells
+  // what has changed since its latest snapshot, whatever became of that, so anything but that one's
+  // memory (before it: what the VM began as) would make a wrong one: kFailedPrecondition.
   base::Result<> BeginWith(const std::string& base, base::Deadline deadline) const;
+  // Around the request. Between the two, and until the next whole snapshot where Settle never
+  // comes, no base fits. Settle names the memory of the snapshot that was made; empty: none was.
+  base::Result<> Unsettle() const;
+  base::Result<> Settle(const std::string& memory) const;
   PlannedRequest Request(bool diff) const;
   base::Result<> CopyTo(const SnapshotPaths& to, base::Deadline deadline) const;
 
@@ -32,9 +43,13 @@ class SnapshotFiles {
   SnapshotFiles(sys::UniqueFd directory, sys::UniqueFd memory, sys::UniqueFd state)
       : directory_(std::move(directory)), memory_(std::move(memory)), state_(std::move(state)) {}
 
+  base::Result<> CheckBase(sys::FdRef base) const;
+
   sys::UniqueFd directory_;  // none: moved from
   sys::UniqueFd memory_;
   sys::UniqueFd state_;
+  struct stat began_as_{};  // the jail's memory file; st_ino 0: it booted
+  std::string latest_;      // what the record says; empty where there is none yet
 };
 
 }  // namespace tinderbox::vmm::firecracker

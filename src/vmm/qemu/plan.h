@@ -15,8 +15,8 @@ struct Programs {
   std::string warden;
   // memory_opener.cc, built, and an ld.so.preload that names it; both empty: QEMU opens memory
   // files for writing, and each VM needs one of its own.
-  std::string memory_opener;
-  std::string preload;
+  std::string memory_opener = {};
+  std::string preload = {};
 };
 
 // Where memory_opener stands in the jail; `preload` holds this name.
