@@ -116,8 +116,8 @@ class Exchange {
   void Abort();
   bool response_begun() const;
 
-  // --- The client's going away. Seen at once unless more than 64 KiB of what it sent before are still
-  // unread. A client that half-closes counts as gone.
+  // --- The client's going away. Seen at once unless more than 64 KiB of what it sent before are
+  // still unread. A client that half-closes counts as gone.
   bool disconnected() const;
   // Called at most once, on the loop's thread; at once where the client is already gone. An empty
   // function takes it back. Not called after the handler has returned.

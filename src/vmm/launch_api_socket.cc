@@ -58,7 +58,14 @@ Result<sys::UniqueFd> ConnectInJail(sys::FdRef pidfd, pid_t pid, const std::stri
   // Only after that: a process that still lives now is the one whose root was opened.
   const bool ended = TRY(sys::WaitPidFd(pidfd, base::Deadline::After({})));
   if (ended) return Fail(Code::kUnavailable, "connect to the VMM: it has ended");
-  if (!root) return std::unexpected(std::move(root).error());
+  if (!root) {
+    // An exiting process loses its root a moment before its pidfd says that it has ended.
+    const auto moment = base::Deadline::After(std::chrono::seconds(1)).Earlier(deadline);
+    if (TRY(sys::WaitPidFd(pidfd, moment))) {
+      return Fail(Code::kUnavailable, "connect to the VMM: it has ended");
+    }
+    return std::unexpected(std::move(root).error());
+  }
 
   // The pause grows from 0.1 ms to 1 ms: a VMM binds its socket within milliseconds, and an inotify
   // watch would still leave the gap between bind and listen to be polled for.

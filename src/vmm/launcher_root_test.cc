@@ -335,6 +335,9 @@ TEST_F(ROOT_LaunchTest, ForeignDirectoryIsLeftAlone) {
 }
 
 TEST_F(ROOT_LaunchTest, RecycledPidIsNotAdopted) {
+  // Start times are told in ticks of 10 ms; a pid is not recycled within one, but this process may
+  // have been started in the very tick in which the warden is.
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
   const auto spec = Spec({"exit", "3"});
   const auto vm = Start(spec);
   ASSERT_TRUE(vm);

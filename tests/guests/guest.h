@@ -57,7 +57,8 @@ static inline void Pause(void) {
 }
 
 // Ends the VMM with status 0, whichever it is, with nothing more than what each machine has:
-//  - the i8042's reset line: Firecracker exits 0. It does so a moment later, on another thread, hence
+//  - the i8042's reset line: Firecracker exits 0. It does so a moment later, on another thread,
+//  hence
 //    nothing after it may harm: MMIO and ports that nobody serves are ignored there.
 //  - the reset register of ACPI's generic event device: QEMU's microvm resets, and with -no-reboot
 //    that is exit 0.
