@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/api_test_fixture.h"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <filesystem>
@@ -99,6 +100,109 @@ Result<SandboxInfo> FakeManager::Extend(std::string_view id, std::chrono::second
   const std::lock_guard lock(mutex);
   timeouts.emplace_back("extend:" + std::string(id), timeout.count());
   return *info;
+}
+
+Result<> FakeManager::Pause(std::string_view id, const sandbox::PauseRequest& request) {
+  auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  info->state = State::kPaused;
+  info->pause_mode = request.mode;
+  Put(*info);
+  return {};
+}
+
+Result<SandboxInfo> FakeManager::Resume(std::string_view id, const sandbox::ResumeRequest&) {
+  auto info = Get(id);
+  if (!info) return info;
+  if (info->state != State::kPaused)
+    return Fail(Code::kFailedPrecondition, "it is running already");
+  info->state = State::kRunning;
+  info->pause_mode.reset();
+  Put(*info);
+  return info;
+}
+
+Result<sandbox::Manager::Connected> FakeManager::Connect(std::string_view id,
+                                                         const sandbox::ResumeRequest& request) {
+  auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (info->state == State::kPaused) {
+    return Connected{.info = TRY(Resume(id, request)), .resumed = true};
+  }
+  const auto timeout = request.timeout.value_or(std::chrono::seconds(300));
+  return Connected{.info = TRY(Extend(id, timeout)), .resumed = false};
+}
+
+Result<std::vector<Result<SandboxInfo>>> FakeManager::Fork(std::string_view id,
+                                                           const sandbox::ForkRequest& request) {
+  const auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  std::vector<Result<SandboxInfo>> children;
+  for (std::uint32_t i = 0; i < request.count; ++i) {
+    SandboxInfo child = Running(std::string(id) + "child" + std::to_string(i));
+    Put(child);
+    children.emplace_back(std::move(child));
+  }
+  return children;
+}
+
+Result<sandbox::TemplateInfo> FakeManager::Snapshot(std::string_view id,
+                                                    const sandbox::SnapshotOptions& options) {
+  if (auto found = Get(id); !found) return std::unexpected(found.error());
+  const std::lock_guard lock(mutex);
+  sandbox::TemplateInfo snapshot;
+  snapshot.id = "snap" + std::to_string(snapshots.size());
+  if (!options.name.empty()) snapshot.names = {options.name};
+  snapshot.is_snapshot = true;
+  snapshot.source_sandbox = id;
+  snapshots.push_back(snapshot);
+  return snapshot;
+}
+
+Result<SandboxInfo> FakeManager::Rollback(std::string_view id, std::string_view snapshot) {
+  TRY(GetTemplate(snapshot));
+  return Get(id);
+}
+
+Result<std::vector<sandbox::TemplateInfo>> FakeManager::Templates() {
+  const std::lock_guard lock(mutex);
+  std::vector<sandbox::TemplateInfo> all = snapshots;
+  sandbox::TemplateInfo base;
+  base.id = "t1";
+  base.names = {"base"};
+  base.cpus = 1;
+  base.memory_mib = 512;
+  base.disk_mib = 2048;
+  base.created_at = "2026-11-24T00:00:00Z";
+  all.push_back(base);
+  return all;
+}
+
+Result<sandbox::TemplateInfo> FakeManager::GetTemplate(std::string_view id_or_name) {
+  for (sandbox::TemplateInfo& each : TRY(Templates())) {
+    const bool named =
+        std::find(each.names.begin(), each.names.end(), id_or_name) != each.names.end();
+    if (each.id == id_or_name || named) return std::move(each);
+  }
+  return Fail(Code::kNotFound, "template '" + std::string(id_or_name) + "' not found");
+}
+
+Result<> FakeManager::RemoveTemplate(std::string_view id_or_name) {
+  const auto found = TRY(GetTemplate(id_or_name));
+  const std::lock_guard lock(mutex);
+  std::erase_if(snapshots, [&](const auto& each) { return each.id == found.id; });
+  return {};
+}
+
+Result<> FakeManager::Verify(std::string_view id_or_name) {
+  TRY(GetTemplate(id_or_name));
+  return {};
+}
+
+Result<sandbox::Manager::Pruned> FakeManager::Prune() {
+  return Pruned{.removed = {"boot snapshot 'x'"}, .freed_bytes = 4096};
 }
 
 Result<sys::UniqueFd> FakeManager::Dial(std::string_view id, std::uint16_t port,

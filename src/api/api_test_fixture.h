@@ -31,6 +31,22 @@ class FakeManager final : public sandbox::Manager {
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<sandbox::SandboxInfo> Extend(std::string_view id,
                                             std::chrono::seconds timeout) override;
+  base::Result<> Pause(std::string_view id, const sandbox::PauseRequest& request) override;
+  base::Result<sandbox::SandboxInfo> Resume(std::string_view id,
+                                            const sandbox::ResumeRequest& request) override;
+  base::Result<Connected> Connect(std::string_view id,
+                                  const sandbox::ResumeRequest& request) override;
+  base::Result<std::vector<base::Result<sandbox::SandboxInfo>>> Fork(
+      std::string_view id, const sandbox::ForkRequest& request) override;
+  base::Result<sandbox::TemplateInfo> Snapshot(std::string_view id,
+                                               const sandbox::SnapshotOptions& options) override;
+  base::Result<sandbox::SandboxInfo> Rollback(std::string_view id,
+                                              std::string_view snapshot) override;
+  base::Result<std::vector<sandbox::TemplateInfo>> Templates() override;
+  base::Result<sandbox::TemplateInfo> GetTemplate(std::string_view id_or_name) override;
+  base::Result<> RemoveTemplate(std::string_view id_or_name) override;
+  base::Result<> Verify(std::string_view id_or_name) override;
+  base::Result<Pruned> Prune() override;
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
   base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) override;
@@ -43,6 +59,7 @@ class FakeManager final : public sandbox::Manager {
   std::mutex mutex;
   std::map<std::string, sandbox::SandboxInfo, std::less<>> sandboxes;
   std::vector<sandbox::CreateRequest> creates;
+  std::vector<sandbox::TemplateInfo> snapshots;
   std::vector<std::pair<std::string, std::int64_t>>
       timeouts;                     // "set:<id>" or "extend:<id>", seconds
   std::function<void()> in_create;  // runs within every Create

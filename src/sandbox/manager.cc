@@ -281,6 +281,34 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   return {};
 }
 
+namespace {
+std::unexpected<Error> NotYet(std::string_view what) {
+  return Fail(Code::kUnimplemented, fmt::format("{} is not supported yet", what));
+}
+}  // namespace
+Result<> ManagerImpl::Pause(std::string_view, const PauseRequest&) { return NotYet("pause"); }
+Result<SandboxInfo> ManagerImpl::Resume(std::string_view, const ResumeRequest&) {
+  return NotYet("resume");
+}
+Result<Manager::Connected> ManagerImpl::Connect(std::string_view id, const ResumeRequest& request) {
+  return Connected{.info = TRY(Extend(id, request.timeout.value_or(std::chrono::seconds(300)))),
+                   .resumed = false};
+}
+Result<std::vector<Result<SandboxInfo>>> ManagerImpl::Fork(std::string_view, const ForkRequest&) {
+  return NotYet("fork");
+}
+Result<TemplateInfo> ManagerImpl::Snapshot(std::string_view, const SnapshotOptions&) {
+  return NotYet("snapshot");
+}
+Result<SandboxInfo> ManagerImpl::Rollback(std::string_view, std::string_view) {
+  return NotYet("rollback");
+}
+Result<std::vector<TemplateInfo>> ManagerImpl::Templates() { return NotYet("templates"); }
+Result<TemplateInfo> ManagerImpl::GetTemplate(std::string_view) { return NotYet("templates"); }
+Result<> ManagerImpl::RemoveTemplate(std::string_view) { return NotYet("templates"); }
+Result<> ManagerImpl::Verify(std::string_view) { return NotYet("verify"); }
+Result<Manager::Pruned> ManagerImpl::Prune() { return NotYet("prune"); }
+
 Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
                                         Deadline deadline) {
   const SandboxPtr sandbox = TRY(Find(id));

@@ -32,6 +32,18 @@ class ManagerImpl final : public Manager {
   base::Result<> Kill(std::string_view id) override;
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<SandboxInfo> Extend(std::string_view id, std::chrono::seconds timeout) override;
+  base::Result<> Pause(std::string_view id, const PauseRequest& request) override;
+  base::Result<SandboxInfo> Resume(std::string_view id, const ResumeRequest& request) override;
+  base::Result<Connected> Connect(std::string_view id, const ResumeRequest& request) override;
+  base::Result<std::vector<base::Result<SandboxInfo>>> Fork(std::string_view id,
+                                                            const ForkRequest& request) override;
+  base::Result<TemplateInfo> Snapshot(std::string_view id, const SnapshotOptions& options) override;
+  base::Result<SandboxInfo> Rollback(std::string_view id, std::string_view snapshot) override;
+  base::Result<std::vector<TemplateInfo>> Templates() override;
+  base::Result<TemplateInfo> GetTemplate(std::string_view id_or_name) override;
+  base::Result<> RemoveTemplate(std::string_view id_or_name) override;
+  base::Result<> Verify(std::string_view id_or_name) override;
+  base::Result<Pruned> Prune() override;
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
   base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) override;

@@ -21,6 +21,10 @@ std::int64_t NowMs() {
       .count();
 }
 
+std::string_view PauseModeName(PauseMode mode) {
+  return mode == PauseMode::kFull ? "full" : "filesystem";
+}
+
 Sandbox::Sandbox(store::SandboxRecord record) : id_(record.id), record_(std::move(record)) {}
 
 State Sandbox::state() const {
