@@ -144,7 +144,7 @@ Result<> CheckSpec(const VmSpec& spec, const HostFacts& host, const MachineLimit
     return Invalid(fmt::format("'{}' is no VM id", spec.id),
                    "Use 1 to 64 small letters, digits and dashes, a letter or digit first.");
   TRY(CheckPath(spec.run_dir, "run directory", true));
-  TRY(CheckPath(spec.kernel, "kernel", true));
+  TRY(CheckPath(spec.kernel, "kernel", spec.state.empty()));
   TRY(CheckPath(spec.initrd, "initrd", false));
   TRY(CheckPath(spec.rootfs, "root file system", false));
   TRY(CheckPath(spec.memory_base, "memory file", !spec.state.empty()));
@@ -162,7 +162,9 @@ Result<> CheckSpec(const VmSpec& spec, const HostFacts& host, const MachineLimit
   return {};
 }
 
-Result<> CheckFiles(const VmSpec& spec) {
+namespace {
+
+Result<> CheckKernel(const VmSpec& spec) {
   const sys::UniqueFd kernel = TRY(OpenImage(spec.kernel, "kernel"));
   char head[sizeof(Elf64_Ehdr)];
   const ssize_t got = ::pread(kernel.get(), head, sizeof head, 0);
@@ -172,6 +174,13 @@ Result<> CheckFiles(const VmSpec& spec) {
         fmt::format("'{}' is no kernel: not an uncompressed 64-bit x86 ELF file", spec.kernel),
         "Give a 'vmlinux'; a 'vmlinuz' or bzImage must be unpacked first.");
   if (!spec.initrd.empty()) TRY(OpenImage(spec.initrd, "initrd"));
+  return {};
+}
+
+}  // namespace
+
+Result<> CheckFiles(const VmSpec& spec) {
+  if (spec.state.empty()) TRY(CheckKernel(spec));
   if (!spec.rootfs.empty()) TRY(OpenImage(spec.rootfs, "root file system"));
   if (!spec.state.empty()) TRY(OpenImage(spec.state, "snapshot state"));
   if (!spec.memory_base.empty()) TRY(CheckMemoryFile(spec));

@@ -28,8 +28,8 @@ inline constexpr char kJailSnapshots[] = "/snapshots";
 // One VM as the layers above describe it. A value: no pointers, no open descriptors.
 struct VmSpec {
   std::string id;
-  std::string kernel;  // host path: uncompressed ELF vmlinux
-  std::string initrd;  // host path, or empty
+  std::string kernel;  // host path: uncompressed ELF vmlinux; with `state` not needed, nor read
+  std::string initrd;  // host path, or empty; likewise
   std::string rootfs;  // host path of a raw disk image, or empty
   bool rootfs_read_only = false;
   std::string cmdline;  // the caller's part; the driver adds what its machine needs (console, …)
@@ -69,6 +69,13 @@ struct Capabilities {
   std::string version;  // as the binary reports it
   std::string binary;   // host path
   Accelerator accelerator = Accelerator::kTcg;
+  // What the state of a guest's CPU depends on, besides the VMM: with KVM the host's CPU, its
+  // features included. A snapshot goes on only where it is the same.
+  std::string cpu;
+  // Under TCG a guest's time stamp counter is the host's, and its kernel was told this rate at
+  // boot: where it differs by more than the error of a measurement (some parts in a million), the
+  // clock of a restored guest would be wrong. 0 where it does not matter.
+  std::uint64_t tsc_khz = 0;
   bool runs_linux = false;  // an unmodified Linux guest boots with this accelerator here
   bool disk_hotplug = false;
   bool diff_snapshots = false;

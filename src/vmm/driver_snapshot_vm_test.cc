@@ -48,6 +48,7 @@ class DriverSnapshot : public DriverTest, public testing::WithParamInterface<Dri
     VmSpec spec = GuestSpec(GetParam(), name, "", id);
     spec.memory_base = from.memory.empty() ? zeros_ : from.memory;
     spec.state = from.state;
+    if (!from.state.empty()) spec.kernel = spec.initrd = "";  // they are in the guest's memory
     spec.snapshots = true;
     spec.snapshot_dir = fmt::format("{}/{}.snapshots", files_, id);
     EXPECT_TRUE(sys::MakeDirs(spec.snapshot_dir));

@@ -125,6 +125,7 @@ Result<std::unique_ptr<Driver>> OpenFirecracker(const std::string& binary,
                                .version = version.ToString(),
                                .binary = binary,
                                .accelerator = Accelerator::kKvm,
+                               .cpu = HostCpu(),
                                .runs_linux = kvm.verdict == KvmReport::Verdict::kWhole,
                                .disk_hotplug = false,
                                .diff_snapshots = true,
@@ -157,7 +158,11 @@ Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const Driver
   qemu::Programs programs = {.qemu = binary, .warden = TRY(WardenOf(options))};
   FindMemoryOpener(programs);
   capabilities.writable_memory_base = programs.memory_opener.empty();
-  return qemu::MakeDriver(std::move(capabilities), std::move(programs), TRY(MeasureHost()));
+  HostFacts host = TRY(MeasureHost());
+  // An emulated CPU is the same on every host.
+  capabilities.cpu = whole ? HostCpu() : "qemu max";
+  if (!whole) capabilities.tsc_khz = host.tsc_khz;
+  return qemu::MakeDriver(std::move(capabilities), std::move(programs), std::move(host));
 }
 
 }  // namespace tinderbox::vmm

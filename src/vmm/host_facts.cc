@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/host_facts.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -60,7 +61,34 @@ std::uint64_t MeasureTscKhz() {
 std::uint64_t MeasureTscKhz() { return 0; }
 #endif
 
+// FNV-1a: tells lists of features apart, nothing more.
+std::uint64_t Digest(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+// The value of the first line of /proc/cpuinfo that begins with `name`.
+std::string CpuField(std::string_view cpuinfo, std::string_view name) {
+  for (std::size_t at = 0; at < cpuinfo.size();) {
+    const std::string_view line = cpuinfo.substr(at, cpuinfo.find('\n', at) - at);
+    const auto colon = line.find(':');
+    const auto end = line.find_last_not_of(" \t", colon == 0 ? 0 : colon - 1);
+    if (colon != line.npos && line.substr(0, end + 1) == name)
+      return std::string(line.substr(std::min(colon + 2, line.size())));
+    at += line.size() + 1;
+  }
+  return {};
+}
+
 }  // namespace
+
+std::string HostCpu() {
+  const std::string info = sys::ReadFile("/proc/cpuinfo").value_or("");
+  return fmt::format("{} {}/{}/{} {:016x}", CpuField(info, "model name"),
+                     CpuField(info, "cpu family"), CpuField(info, "model"),
+                     CpuField(info, "stepping"), Digest(CpuField(info, "flags")));
+}
 
 base::Result<HostFacts> MeasureHost() {
   struct sysinfo info{};

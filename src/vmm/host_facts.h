@@ -21,6 +21,9 @@ struct HostFacts {
   bool operator==(const HostFacts&) const = default;
 };
 
+// The host's CPU: its name and stepping, and a short digest of the features that the kernel found.
+std::string HostCpu();
+
 // Blocks for about 20 ms.
 base::Result<HostFacts> MeasureHost();
 

@@ -75,13 +75,16 @@ std::vector<PlannedRequest> RestoreRequests(const VmSpec& spec) {
 }
 
 std::vector<JailBind> Binds(const VmSpec& spec) {
-  std::vector<JailBind> binds = {{.source = spec.kernel, .target = kJailKernel, .read_only = true}};
-  if (!spec.initrd.empty())
+  std::vector<JailBind> binds;
+  // A restored guest has its kernel in its memory.
+  const bool boots = spec.state.empty();
+  if (boots) binds.push_back({.source = spec.kernel, .target = kJailKernel, .read_only = true});
+  if (boots && !spec.initrd.empty())
     binds.push_back({.source = spec.initrd, .target = kJailInitrd, .read_only = true});
   if (!spec.rootfs.empty())
     binds.push_back(
         {.source = spec.rootfs, .target = kJailRootfs, .read_only = spec.rootfs_read_only});
-  if (!spec.state.empty()) {
+  if (!boots) {
     binds.push_back({.source = spec.memory_base, .target = kJailMemory, .read_only = true});
     binds.push_back({.source = spec.state, .target = kJailState, .read_only = true});
   }

@@ -94,6 +94,13 @@ void AddConsoleAndControl(Arguments& args) {
   args.Add("-S");
 }
 
+void AddKernel(Arguments& args, const VmSpec& spec, const HostFacts& host,
+               Accelerator accelerator) {
+  args.Add("-kernel", kJailKernel);
+  if (!spec.initrd.empty()) args.Add("-initrd", kJailInitrd);
+  args.Add("-append", KernelArgs(spec, host, accelerator));
+}
+
 void AddDevices(Arguments& args, const VmSpec& spec) {
   if (!spec.rootfs.empty()) {
     // cache=unsafe: a guest's flush does not reach the host's disk, since a sandbox does not
@@ -136,8 +143,9 @@ std::vector<JailBind> Binds(const VmSpec& spec, const Programs& programs, const 
   // QEMU is linked dynamically and reads its firmware from /usr/share.
   for (const std::string& path : host.library_paths)
     binds.push_back({.source = path, .target = path, .read_only = true});
-  binds.push_back({.source = spec.kernel, .target = kJailKernel, .read_only = true});
-  if (!spec.initrd.empty())
+  if (spec.state.empty())
+    binds.push_back({.source = spec.kernel, .target = kJailKernel, .read_only = true});
+  if (spec.state.empty() && !spec.initrd.empty())
     binds.push_back({.source = spec.initrd, .target = kJailInitrd, .read_only = true});
   if (!spec.rootfs.empty())
     binds.push_back(
@@ -155,9 +163,8 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   AddMachine(args, spec, accelerator);
   AddIsolation(args);
   AddConsoleAndControl(args);
-  args.Add("-kernel", kJailKernel);
-  if (!spec.initrd.empty()) args.Add("-initrd", kJailInitrd);
-  args.Add("-append", KernelArgs(spec, host, accelerator));
+  // A restored guest has them in its memory; QEMU would only spend milliseconds on reading them.
+  if (spec.state.empty()) AddKernel(args, spec, host, accelerator);
   AddDevices(args, spec);
   if (!spec.state.empty()) AddIncoming(args);
 

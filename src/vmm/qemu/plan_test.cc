@@ -178,17 +178,23 @@ TEST(QemuPlan, MemoryFile) {
   EXPECT_EQ(plan->launch.binds.back(), (JailBind{"/pool/t1/memory.img", "/memory.img", false}));
 }
 
-// The same command line, so that the state finds the same machine; and it waits for the state.
+// The same devices, so that the state finds the same machine; no kernel, which the guest has in its
+// memory; and it waits for the state.
 TEST(QemuPlan, Restore) {
   VmSpec spec = Full();
   spec.memory_base = "/pool/t1/memory.img";
   std::vector<std::string> argv = MakePlan(spec, kPrograms, kHost, Accelerator::kTcg)->launch.argv;
+  const auto kernel = std::ranges::find(argv, "-kernel");
+  ASSERT_NE(kernel, argv.end());
+  argv.erase(kernel, kernel + 6);  // with -initrd and -append
+  spec.kernel = spec.initrd = "";
   spec.state = "/pool/t1/vmm.state";
   const auto plan = MakePlan(spec, kPrograms, kHost, Accelerator::kTcg);
   ASSERT_TRUE(plan) << plan.error().ToString();
   for (const char* word : {"-global", "migration.send-configuration=off", "-incoming", "defer"})
     argv.emplace_back(word);
   EXPECT_EQ(plan->launch.argv, argv);
+  for (const JailBind& bind : plan->launch.binds) EXPECT_NE(bind.target, kJailKernel);
 }
 
 // QEMU's options are comma-separated lists: nothing of the caller's may add to one.
