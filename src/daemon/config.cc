@@ -149,6 +149,15 @@ Result<> ReadImages(const toml::table& table, const std::string& source, Config:
   return reader.Finish();
 }
 
+Result<> ReadPool(const toml::table& table, const std::string& source, Config::Pool& out) {
+  TableReader reader(table, "pool.", source);
+  reader.ReadNumber("ready", out.ready, 0, 64);
+  reader.ReadNumber("hot_templates", out.hot_templates, 1, 64);
+  reader.Read("templates", out.templates);
+  reader.ReadNumber("reserve_mib", out.reserve_mib, 0, 1 << 30);
+  return reader.Finish();
+}
+
 std::unexpected<base::Error> Wrong(std::string_view key, std::string_view value,
                                    std::string_view problem) {
   return base::Fail(Code::kInvalidArgument,
@@ -248,6 +257,7 @@ Result<Config> ParseConfig(std::string_view text, const std::string& source) {
   if (const auto* table = reader.Table("limits")) TRY(ReadLimits(*table, source, config.limits));
   if (const auto* table = reader.Table("storage")) TRY(ReadStorage(*table, source, config.storage));
   if (const auto* table = reader.Table("images")) TRY(ReadImages(*table, source, config.images));
+  if (const auto* table = reader.Table("pool")) TRY(ReadPool(*table, source, config.pool));
   TRY(reader.Finish());
   TRY_CTX(CheckConfig(config), fmt::format("read '{}'", source));
   return config;

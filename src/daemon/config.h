@@ -59,6 +59,14 @@ struct Config {
     bool operator==(const Images&) const = default;
   } images;
 
+  struct Pool {
+    std::uint32_t ready = 2;
+    std::uint32_t hot_templates = 4;
+    std::vector<std::string> templates = {"base"};
+    std::uint64_t reserve_mib = 2048;
+    bool operator==(const Pool&) const = default;
+  } pool;
+
   bool operator==(const Config&) const = default;
 };
 

@@ -58,6 +58,11 @@ reserve_mib = 4
 kernel_package = "linux-image-amd64"
 suite = "trixie"
 base_disk_gib = 2
+[pool]
+ready = 5
+hot_templates = 3
+templates = ["base", "mine"]
+reserve_mib = 6
 )",
                                   "x");
   ASSERT_TRUE(config) << config.error().ToString();
@@ -77,15 +82,16 @@ base_disk_gib = 2
                                             std::chrono::hours(0)}));
   EXPECT_EQ(config->storage, (Config::Storage{3, 4}));
   EXPECT_EQ(config->images, (Config::Images{"linux-image-amd64", "trixie", 2}));
+  EXPECT_EQ(config->pool, (Config::Pool{5, 3, {"base", "mine"}, 6}));
   std::ifstream file(TINDERBOX_EXAMPLE_CONFIG);
   const std::string example((std::istreambuf_iterator<char>(file)), {});
-  for (const char* key : {"listen",       "socket",      "domain",         "state_dir",
-                          "run_dir",      "warden",      "agent",          "vmm",
-                          "firecracker",  "qemu",        "log_level",      "prefix",
-                          "cidr",         "dns",         "sandboxes",      "cgroup",
-                          "enforce",      "uid_base",    "boot_seconds",   "keep_dead_hours",
-                          "pool_gib",     "reserve_mib", "kernel_package", "suite",
-                          "base_disk_gib"}) {
+  for (const char* key : {"listen",        "socket",      "domain",         "state_dir",
+                          "run_dir",       "warden",      "agent",          "vmm",
+                          "firecracker",   "qemu",        "log_level",      "prefix",
+                          "cidr",          "dns",         "sandboxes",      "cgroup",
+                          "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
+                          "pool_gib",      "reserve_mib", "kernel_package", "suite",
+                          "base_disk_gib", "ready",       "hot_templates",  "templates"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

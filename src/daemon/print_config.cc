@@ -39,6 +39,9 @@ void PrintConfig(const Config& config) {
   text("kernel_package", config.images.kernel_package);
   text("suite", config.images.suite);
   fmt::print("base_disk_gib = {}\n", config.images.base_disk_gib);
+  fmt::print("\n[pool]\nready = {}\nhot_templates = {}\ntemplates = {}\nreserve_mib = {}\n",
+             config.pool.ready, config.pool.hot_templates, config.pool.templates,
+             config.pool.reserve_mib);
 }
 
 }  // namespace tinderbox::daemon

@@ -4,8 +4,11 @@
 
 #include <fmt/format.h>
 #include <limits.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <functional>
 #include <utility>
 
 #include "base/log.h"
@@ -81,6 +84,19 @@ Result<> PrepareDirectories(const Config& config) {
   return {};
 }
 
+namespace {
+
+// For tests: the daemon kills itself at the point of sandbox/stage.h that this variable names.
+std::function<void(std::string_view)> DeathWish() {
+  const char* const wish = std::getenv("TINDERBOX_DIE_AT");
+  if (wish == nullptr) return {};
+  return [at = std::string(wish)](std::string_view stage) {
+    if (stage == at) ::kill(::getpid(), SIGKILL);
+  };
+}
+
+}  // namespace
+
 Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
   auto system = std::make_unique<System>();
   system->agent = TRY(FindAgent(config));
@@ -112,7 +128,12 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .max_sandboxes = config.limits.sandboxes,
                                               .boot_deadline = config.limits.boot,
                                               .keep_dead = config.limits.keep_dead,
-                                              .enforce_limits = config.limits.enforce}));
+                                              .enforce_limits = config.limits.enforce,
+                                              .warm_vms = config.pool.ready,
+                                              .hot_templates = config.pool.hot_templates,
+                                              .warm_templates = config.pool.templates,
+                                              .pool_reserve_mib = config.pool.reserve_mib,
+                                              .at_stage = DeathWish()}));
   return system;
 }
 

@@ -2,27 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/library.h"
 
-#include <fcntl.h>
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <chrono>
 #include <utility>
 
-#include "base/id.h"
 #include "base/log.h"
 #include "image/internal/base_rootfs.h"
 #include "image/internal/directory.h"
 #include "image/internal/ext4.h"
 #include "image/internal/kernel_store.h"
 #include "image/internal/pool.h"
+#include "image/internal/saved_dir.h"
+#include "image/internal/saved_store.h"
 #include "image/internal/template_store.h"
 #include "image/internal/workspace.h"
 #include "sys/file.h"
-#include "sys/reflink.h"
 
 namespace tinderbox::image {
 
@@ -34,8 +28,6 @@ using base::Result;
 namespace {
 
 constexpr std::uint64_t kRoomOfTemplate = 1ull << 30;
-// A clone itself needs next to nothing; this is for what its sandbox writes first.
-constexpr std::uint64_t kRoomOfClone = 16ull << 20;
 
 Result<> RequireRoot() {
   if (::geteuid() == 0) return {};
@@ -45,11 +37,6 @@ Result<> RequireRoot() {
 
 Progress OrSilent(const Progress& progress) {
   return progress ? progress : [](std::string_view) {};
-}
-
-std::string Now() {
-  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
 }
 
 class LibraryImpl final : public Library {
@@ -88,22 +75,61 @@ class LibraryImpl final : public Library {
   }
 
   Result<Template> PrepareBaseTemplate(const Progress& progress) override;
-  Result<std::string> CloneDisk(const Template& source, const std::string& sandbox_id, unsigned uid,
-                                unsigned gid) override;
-  Result<> RemoveSandbox(const std::string& sandbox_id) override;
+  Result<VmFiles> MakeVmFiles(const Template& source, const VmFilesOptions& options) override {
+    return saved_.MakeVmFiles(source, options);
+  }
+  Result<> RemoveVmFiles(const std::string& id) override { return saved_.RemoveVmFiles(id); }
+  Result<std::string> KeepMemory(const std::string& id, const std::string& memory) override {
+    return saved_.KeepMemory(id, memory);
+  }
+  Result<Capture> BeginCapture() override { return saved_.BeginCapture(); }
+  Result<> FlushDisk(const std::string& id) override { return saved_.FlushDisk(id); }
+  Result<> CaptureDisk(const Capture& capture, const std::string& id) override {
+    return saved_.CaptureDisk(capture, id);
+  }
+  Result<> CaptureCopy(const Capture& capture, const Template& source) override {
+    return saved_.CaptureCopy(capture, source);
+  }
+  Result<Template> Commit(Capture capture, Template info, bool seal) override {
+    return saved_.Commit(std::move(capture), std::move(info), seal);
+  }
+  Result<Template> FindPaused(const std::string& id) override { return saved_.FindPaused(id); }
+  Result<> RemovePaused(const std::string& id) override { return saved_.RemovePaused(id); }
+  Result<Template> FindBoot(const std::string& id) override { return saved_.FindBoot(id); }
+  Result<std::vector<std::string>> BootIds() override {
+    return ListDirectories(pool_.dir() + "/boots");
+  }
+  Result<> RemoveBoot(const std::string& id) override {
+    return saved_.Trash(TRY(saved_.PathOf("boots", id)));
+  }
+  Result<> RemoveFork(const std::string& id) override {
+    return saved_.Trash(TRY(saved_.PathOf("forks", id)));
+  }
+  Result<std::size_t> SweepCaptures() override { return saved_.SweepCaptures(); }
+  Result<> Seal(const Template& saved) override { return SealSaved(DirOf(saved)); }
+  Result<> VerifySaved(const Template& saved) override {
+    return VerifySavedDir(TRY(LoadSaved(DirOf(saved))));
+  }
+  std::uint64_t StoredBytes(const Template& saved) override { return image::StoredBytes(saved); }
+  Result<> RenameSnapshot(const std::string& id, const std::string& name) override {
+    return templates_.Rename(id, name);
+  }
+  Result<> RemoveSandbox(const std::string& id) override {
+    return sys::RemoveTree(TRY(saved_.PathOf("sandboxes", id)));
+  }
   Result<std::vector<std::string>> SandboxDirs() override {
     return ListDirectories(pool_.dir() + "/sandboxes");
   }
 
  private:
   Result<Template> BuildBase(const Workspace& workspace, const Progress& progress);
-  Result<std::string> SandboxDir(const std::string& id) const;
 
   const std::string state_dir_;
   const BaseRecipe recipe_;
   const Pool pool_;
   KernelStore kernels_;
   const TemplateStore templates_;
+  const SavedStore saved_{pool_, templates_};
 };
 
 Result<Template> LibraryImpl::PrepareBaseTemplate(const Progress& listener) {
@@ -111,7 +137,7 @@ Result<Template> LibraryImpl::PrepareBaseTemplate(const Progress& listener) {
   const auto workspace = TRY(Workspace::Enter(state_dir_, progress));
   const auto present = templates_.Find("base");
   if (present && present->recipe == recipe_.Hash()) {
-    if (const auto disk = templates_.OpenDisk(present->info.id)) return present->info;
+    if (templates_.Check(present->info.id)) return present->info;
     progress("template 'base' is damaged: building it anew");
   }
   return BuildBase(workspace, progress);
@@ -136,7 +162,7 @@ Result<Template> LibraryImpl::BuildBase(const Workspace& workspace, const Progre
     manifest.info.disk_bytes = recipe_.disk_bytes;
     manifest.info.default_user = kBaseUser;
     manifest.info.default_workdir = kBaseHome;
-    manifest.info.created_at = Now();
+    manifest.info.created_at = Rfc3339Now();
     progress("writing checksums");
     TRY(templates_.Install(dir, std::move(manifest)));
     return TRY(templates_.Find("base")).info;
@@ -146,42 +172,12 @@ Result<Template> LibraryImpl::BuildBase(const Workspace& workspace, const Progre
   return built;
 }
 
-Result<std::string> LibraryImpl::SandboxDir(const std::string& id) const {
-  if (!base::IsValidVmId(id)) {
-    return Fail(Code::kInvalidArgument, fmt::format("name a sandbox '{}': bad id", id));
-  }
-  return fmt::format("{}/sandboxes/{}", pool_.dir(), id);
-}
-
-Result<std::string> LibraryImpl::CloneDisk(const Template& source, const std::string& sandbox_id,
-                                           unsigned uid, unsigned gid) {
-  const auto dir = TRY(SandboxDir(sandbox_id));
-  TRY(pool_.EnsureRoom(kRoomOfClone));
-  const auto from = TRY(templates_.OpenDisk(source.id));
-  if (::mkdir(dir.c_str(), 0700) != 0) {
-    return FailErrno(errno, fmt::format("create directory '{}'", dir));
-  }
-  const auto path = dir + "/disk.img";
-  const auto clone = [&]() -> Result<std::string> {
-    const auto to = TRY(sys::Open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    TRY(sys::CloneFile(from, to));
-    if (::fchown(to.get(), uid, gid) != 0) {
-      return FailErrno(errno, fmt::format("set the owner of '{}'", path));
-    }
-    return path;
-  };
-  auto cloned = clone();
-  if (cloned) return cloned;
-  static_cast<void>(sys::RemoveTree(dir));
-  return std::unexpected(std::move(cloned).error().WithContext(
-      fmt::format("clone template '{}' for sandbox '{}'", source.name, sandbox_id)));
-}
-
-Result<> LibraryImpl::RemoveSandbox(const std::string& sandbox_id) {
-  return sys::RemoveTree(TRY(SandboxDir(sandbox_id)));
-}
-
 }  // namespace
+
+Capture::~Capture() {
+  // What cannot be removed now is swept at the next start.
+  if (!dir_.empty()) static_cast<void>(sys::RemoveTree(dir_));
+}
 
 Result<std::unique_ptr<Library>> OpenLibrary(const LibraryOptions& options,
                                              const Progress& progress) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/id.h"
+#include "net/connect_client.h"
 #include "net/http_client.h"
 
 namespace tinderbox::sandbox {
@@ -51,6 +52,28 @@ Error DiedBeforeAnswer(vmm::LaunchedVm& vm, const vmm::ExitStatus& exit) {
           "little memory are the usual reasons.");
 }
 
+Error NoAnswer(vmm::LaunchedVm& vm, const std::string& last) {
+  return Error(Code::kDeadlineExceeded,
+               fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}",
+                           last, vm.ConsoleTail(kShownConsole).value_or("")))
+      .WithRemedy("On a very busy host raise limits.boot_seconds in the configuration.");
+}
+
+// Between two attempts.
+Result<> PauseUnlessDead(vmm::LaunchedVm& vm) {
+  if (const auto exit = vm.Wait(Deadline::After(std::chrono::seconds(0)))) {
+    return std::unexpected(DiedBeforeAnswer(vm, *exit));
+  }
+  std::this_thread::sleep_for(kPauseBetween);
+  return {};
+}
+
+Result<> Expect204(const net::HttpResponse& answer, std::string_view what) {
+  if (answer.status == 204) return {};
+  return Fail(Code::kInternal,
+              fmt::format("{}: status {}: {}", what, answer.status, answer.body.substr(0, 500)));
+}
+
 std::string Rfc3339Now() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -70,16 +93,64 @@ Result<> AgentLink::AwaitHealth(vmm::LaunchedVm& vm, Deadline deadline) const {
                                  Deadline::After(kExchange).Earlier(deadline));
     if (answer && answer->status == 204) return {};
     last = answer ? fmt::format("status {}", answer->status) : answer.error().ToString();
-    if (const auto exit = vm.Wait(Deadline::After(std::chrono::seconds(0)))) {
-      return std::unexpected(DiedBeforeAnswer(vm, *exit));
-    }
-    std::this_thread::sleep_for(kPauseBetween);
+    TRY(PauseUnlessDead(vm));
   }
-  return std::unexpected(
-      Error(Code::kDeadlineExceeded,
-            fmt::format("the agent did not answer in time (last: {}); end of the console:\n{}",
-                        last, vm.ConsoleTail(kShownConsole).value_or("")))
-          .WithRemedy("On a very busy host raise limits.boot_seconds in the configuration."));
+  return std::unexpected(NoAnswer(vm, last));
+}
+
+Result<> AgentLink::AwaitInit(vmm::LaunchedVm& vm, const Identity& identity,
+                              const std::string& demanded, Deadline deadline) const {
+  Result<sys::UniqueFd> socket = base::Fail(Code::kUnavailable, "no answer");
+  while (!socket) {
+    if (deadline.passed()) {
+      return std::unexpected(NoAnswer(vm, socket.error().ToString()));
+    }
+    socket = slots_.Dial(slot_, kAgentPort, Deadline::After(kAttempt).Earlier(deadline));
+    if (!socket) TRY(PauseUnlessDead(vm));
+  }
+  net::HttpRequest init{.method = "POST",
+                        .target = "/init",
+                        .headers = {{"Content-Type", "application/json"}},
+                        .body = InitBody(identity)};
+  if (!demanded.empty()) init.headers.push_back({"X-Access-Token", demanded});
+  net::HttpClient client(std::move(*socket), "the sandbox's agent");
+  const net::HttpResponse answer =
+      TRY_CTX(client.Request(init, Deadline::After(kExchange).Earlier(deadline), kMaxAnswer),
+              "set the identity of the guest");
+  return Expect204(answer, "set the identity of the guest");
+}
+
+bool AgentLink::Answers(Deadline deadline) const {
+  const net::HttpRequest health{.method = "GET", .target = "/health", .headers = {}, .body = {}};
+  const auto answer = Exchange(slots_, slot_, health, deadline, deadline);
+  return answer && answer->status == 204;
+}
+
+Result<> AgentLink::Call(const std::string& target, const std::string& token, std::string_view what,
+                         Deadline deadline) const {
+  net::HttpRequest call{.method = "POST", .target = target, .headers = {}, .body = {}};
+  if (!token.empty()) call.headers.push_back({"X-Access-Token", token});
+  return Expect204(TRY_CTX(Exchange(slots_, slot_, call, deadline, deadline), what), what);
+}
+
+Result<> AgentLink::Freeze(const std::string& token, Deadline deadline) const {
+  return Call("/fsfreeze", token, "write out the guest's file system", deadline);
+}
+
+Result<> AgentLink::Thaw(const std::string& token, Deadline deadline) const {
+  return Call("/fsthaw", token, "let the guest's file system go on", deadline);
+}
+
+Result<> AgentLink::WarmUp(Deadline deadline) const {
+  net::HttpClient client(TRY(slots_.Dial(slot_, kAgentPort, deadline)), "the sandbox's agent");
+  const json::object process = {{"cmd", "/bin/bash"}, {"args", json::array{"-l", "-c", "true"}}};
+  auto stream = TRY_CTX(net::ConnectStream::Start(std::move(client), "/process.Process/Start", {},
+                                                  json::object{{"process", process}}, deadline),
+                        "warm up the guest");
+  // Bounded by the deadline; how the shell ended is of no importance.
+  while (TRY(stream.Next(deadline))) {
+  }
+  return {};
 }
 
 std::string InitBody(const Identity& identity) {
@@ -100,22 +171,6 @@ std::string InitBody(const Identity& identity) {
   // in.
   body["entropy"] = base::RandomHex(64);
   return json::serialize(body);
-}
-
-Result<> AgentLink::Init(const Identity& identity, Deadline deadline) const {
-  net::HttpRequest init{.method = "POST",
-                        .target = "/init",
-                        .headers = {{"Content-Type", "application/json"}},
-                        .body = InitBody(identity)};
-  if (!identity.access_token.empty()) {
-    init.headers.push_back({"X-Access-Token", identity.access_token});
-  }
-  const Deadline limit = Deadline::After(kExchange).Earlier(deadline);
-  const net::HttpResponse answer =
-      TRY_CTX(Exchange(slots_, slot_, init, limit, limit), "set the identity of the guest");
-  if (answer.status == 204) return {};
-  return Fail(Code::kInternal, fmt::format("set the identity of the guest: status {}: {}",
-                                           answer.status, answer.body.substr(0, 500)));
 }
 
 }  // namespace tinderbox::sandbox

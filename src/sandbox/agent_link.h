@@ -34,10 +34,24 @@ class AgentLink {
   // Waits for the agent's first answer. Fails early, with the VM's exit and the end of its console,
   // where the VM dies first.
   base::Result<> AwaitHealth(vmm::LaunchedVm& vm, base::Deadline deadline) const;
-  // Sets clock, random seed, host name, machine id, token and environment.
-  base::Result<> Init(const Identity& identity, base::Deadline deadline) const;
+  // Sets clock, random seed, host name, machine id, token and environment, as soon as the agent
+  // answers. `demanded` is the token that it knows already (a restored one's); empty: none.
+  base::Result<> AwaitInit(vmm::LaunchedVm& vm, const Identity& identity,
+                           const std::string& demanded, base::Deadline deadline) const;
+  // Whether it answers now.
+  bool Answers(base::Deadline deadline) const;
+  // Has the guest write out all that it holds, and stops its file system from changing; Thaw lets
+  // it go on, as does the agent itself after 30 s.
+  base::Result<> Freeze(const std::string& token, base::Deadline deadline) const;
+  base::Result<> Thaw(const std::string& token, base::Deadline deadline) const;
+  // Runs a shell that does nothing, once: what a first command has to fetch from disk, to fault in
+  // and (under emulation) to translate is there afterwards. Only before there is a token.
+  base::Result<> WarmUp(base::Deadline deadline) const;
 
  private:
+  base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
+                      base::Deadline deadline) const;
+
   network::SlotPool& slots_;
   std::uint32_t slot_;
 };

@@ -21,4 +21,8 @@ inline std::string CgroupOf(const ManagerOptions& options, std::string_view id) 
   return fmt::format("{}/{}", options.cgroup_prefix, id);
 }
 
+// The end of a time that begins now, in milliseconds since the epoch; 0 for kNoTimeout.
+base::Result<std::int64_t> EndAfter(std::chrono::seconds timeout);
+std::unexpected<base::Error> NoSuchSandbox(std::string_view id);
+
 }  // namespace tinderbox::sandbox

@@ -7,10 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "base/deadline.h"
-#include "sandbox/agent_link.h"
 #include "sandbox/context.h"
-#include "vmm/driver.h"
+#include "sandbox/stage.h"
 
 namespace tinderbox::sandbox {
 
@@ -29,76 +27,117 @@ std::string GuestCommandLine(const ManagerOptions& options, std::string_view id)
   return fmt::format("tinderbox.dns={} tinderbox.hostname={}", fmt::join(options.dns, ","), id);
 }
 
-vmm::VmSpec SpecOf(const ManagerOptions& options, const store::SandboxRecord& record,
-                   const network::Slot& slot, const image::Kernel& kernel,
-                   const std::string& disk) {
+vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const network::Slot& slot,
+                   const image::VmFiles& files) {
   vmm::VmSpec spec;
-  spec.id = record.id;
-  spec.kernel = kernel.vmlinux;
-  spec.initrd = kernel.initrd;
-  spec.rootfs = disk;
-  spec.cmdline = GuestCommandLine(options, record.id);
-  spec.memory_mib = record.memory_mib;
-  spec.cpus = record.cpus;
+  spec.id = start.id;
+  spec.rootfs = files.disk;
+  spec.memory_base = files.memory_base;
+  spec.state = files.state;
+  spec.snapshots = true;
+  spec.snapshot_dir = files.snapshot_dir;
+  spec.cmdline = GuestCommandLine(options, start.id);
+  spec.memory_mib = start.memory_mib;
+  spec.cpus = start.cpus;
   spec.netns = slot.netns_path;
   spec.tap = slot.tap;
   spec.mac = network::kGuestMac;
-  spec.uid = record.uid;
-  spec.gid = record.uid;
-  spec.run_dir = record.run_dir;
+  spec.uid = slot.uid;
+  spec.gid = slot.uid;
+  spec.run_dir = RunDirOf(options, start.id);
   if (options.enforce_limits) {
-    spec.cgroup = CgroupOf(options, record.id);
-    spec.limits.memory_bytes = (std::uint64_t{record.memory_mib} << 20) + kVmmOverheadBytes;
-    spec.limits.cpus = record.cpus + 1;  // and one for the VMM's own I/O
+    spec.cgroup = CgroupOf(options, start.id);
+    spec.limits.memory_bytes = (std::uint64_t{start.memory_mib} << 20) + kVmmOverheadBytes;
+    spec.limits.cpus = start.cpus + 1;  // and one for the VMM's own I/O
     spec.limits.pids = kVmmPids;
   }
   return spec;
 }
 
+Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& start) {
+  const network::EgressPolicy policy{.allow_internet = start.allow_internet};
+  network::Slot slot = TRY(options.slots.Acquire(policy, options.uid_base));
+  if (!start.on_slot) return slot;
+  if (auto recorded = start.on_slot(slot); !recorded) {
+    static_cast<void>(options.slots.Release(slot.index));
+    return std::unexpected(std::move(recorded).error());
+  }
+  return slot;
+}
+
 }  // namespace
 
-Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& source,
+Result<StartedVm> StartVm(const ManagerOptions& options, const VmStart& start, StageClock& clock,
+                          Deadline deadline) {
+  image::Kernel kernel;
+  if (!start.restore) kernel = TRY(options.library.DefaultKernel());
+
+  StartedVm started;
+  started.slot = TRY(TakeSlot(options, start));
+  clock.Stage("network");
+  AtStage(options, "create.network");
+
+  started.files = TRY(options.library.MakeVmFiles(
+      start.source, {.sandbox_id = start.id,
+                     .uid = started.slot.uid,
+                     .gid = started.slot.uid,
+                     .restore = start.restore,
+                     .own_memory = options.driver.capabilities().writable_memory_base,
+                     .memory_mib = start.memory_mib}));
+  clock.Stage("disk");
+  AtStage(options, "create.files");
+
+  vmm::VmSpec spec = SpecOf(options, start, started.slot, started.files);
+  spec.kernel = kernel.vmlinux;
+  spec.initrd = kernel.initrd;
+  started.vm = TRY(options.driver.Launch(spec, deadline));
+  clock.Stage(start.restore ? "restore" : "launch");
+  AtStage(options, "create.launched");
+  return started;
+}
+
+Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& source, bool restore,
                        Sandbox& sandbox, StageClock& clock) {
   const auto deadline = Deadline::After(options.boot_deadline);
-  store::SandboxRecord record = sandbox.record();
-
-  const image::Kernel kernel = TRY(options.library.DefaultKernel());
-
-  const network::EgressPolicy policy{.allow_internet = record.allow_internet};
-  const network::Slot slot = TRY(options.slots.Acquire(policy, options.uid_base));
-  record.slot = slot.index;
-  record.uid = slot.uid;
-  // Recorded before anything is built on it: whoever finds this record can undo what follows.
-  if (auto recorded = sandbox.Update(options.store, record); !recorded) {
-    static_cast<void>(options.slots.Release(slot.index));
-    return recorded;
-  }
-  clock.Stage("network");
-
-  const std::string disk =
-      TRY(options.library.CloneDisk(source, record.id, record.uid, record.uid));
-  clock.Stage("disk");
-
-  const vmm::VmSpec spec = SpecOf(options, record, slot, kernel, disk);
-  std::shared_ptr<vmm::Vm> vm = TRY(options.driver.Launch(spec, deadline));
-  // The process is a member of the VM: it shares the VM's life.
-  const std::shared_ptr<vmm::LaunchedVm> process(vm, &vm->process());
+  const store::SandboxRecord before = sandbox.record();
+  const auto record_slot = [&](const network::Slot& slot) {
+    store::SandboxRecord record = sandbox.record();
+    record.slot = slot.index;
+    record.uid = slot.uid;
+    return sandbox.Update(options.store, record);
+  };
+  const VmStart start{.id = before.id,
+                      .source = source,
+                      .restore = restore,
+                      .memory_mib = before.memory_mib,
+                      .cpus = before.cpus,
+                      .allow_internet = before.allow_internet,
+                      .on_slot = record_slot};
+  const StartedVm started = TRY(StartVm(options, start, clock, deadline));
+  const auto process = ProcessOf(started.vm);
   sandbox.SetVm(process);
-  clock.Stage("launch");
 
-  const AgentLink agent(options.slots, slot.index);
-  TRY(agent.AwaitHealth(*process, deadline));
-  clock.Stage("boot");
-
-  TRY(agent.Init({.access_token = record.access_token,
-                  .env = record.env,
-                  .sandbox_id = record.id,
-                  .template_id = record.template_id,
-                  .default_user = source.default_user,
-                  .default_workdir = source.default_workdir},
-                 deadline));
+  const AgentLink agent(options.slots, started.slot.index);
+  // A restored agent answers at once, so that the call that sets its identity is also the one that
+  // finds it; a booting one is asked something small until it is there.
+  if (!restore) {
+    TRY(agent.AwaitHealth(*process, deadline));
+    clock.Stage("boot");
+  }
+  const std::string demanded = restore ? source.agent_token : std::string();
+  TRY(agent.AwaitInit(*process, IdentityOf(before, source), demanded, deadline));
   clock.Stage("identity");
+  AtStage(options, "create.identity");
   return {};
+}
+
+Identity IdentityOf(const store::SandboxRecord& record, const image::Template& source) {
+  return {.access_token = record.access_token,
+          .env = record.env,
+          .sandbox_id = record.id,
+          .template_id = record.template_id,
+          .default_user = source.default_user,
+          .default_workdir = source.default_workdir};
 }
 
 }  // namespace tinderbox::sandbox

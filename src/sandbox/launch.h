@@ -2,21 +2,58 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
+#include "base/deadline.h"
 #include "base/error.h"
 #include "image/library.h"
+#include "network/slot_pool.h"
+#include "sandbox/agent_link.h"
 #include "sandbox/open.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/timings.h"
+#include "vmm/driver.h"
 
 namespace tinderbox::sandbox {
 
-// Brings a sandbox that is recorded as `creating` to the point where its agent has answered and its
-// identity is set: network slot, disk, VM, agent, identity, in this order. What each stage took
-// goes to `clock`. On failure the caller runs Teardown(); this function leaves everything where it
-// is, recorded, so that a daemon killed in the middle finds it again.
+// One VM to be started, whoever it is for.
+struct VmStart {
+  std::string id;
+  const image::Template& source;
+  bool restore = false;  // out of the source's memory; else it boots from its disk
+  std::uint32_t memory_mib = 0;
+  std::uint32_t cpus = 0;
+  bool allow_internet = true;
+  // Called with the network slot before anything is built on it; its failure is the start's.
+  std::function<base::Result<>(const network::Slot&)> on_slot;
+};
+
+// A VM that runs.
+struct StartedVm {
+  network::Slot slot;
+  image::VmFiles files;
+  std::shared_ptr<vmm::Vm> vm;
+};
+
+// The order of a start: network slot, files, VM. What each took goes to `clock`. On failure the
+// caller runs Teardown(); what was made by then is found by the id and the slot.
+base::Result<StartedVm> StartVm(const ManagerOptions& options, const VmStart& start,
+                                StageClock& clock, base::Deadline deadline);
+
+// Brings a sandbox that is recorded as `creating` or `resuming` to the point where its agent has
+// answered and its identity is set: StartVm(), then the agent. Everything is recorded before it is
+// built upon, so that a daemon killed in the middle finds it again.
 base::Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& source,
-                             Sandbox& sandbox, StageClock& clock);
+                             bool restore, Sandbox& sandbox, StageClock& clock);
+
+// Who the guest of `record` is, out of `source`.
+Identity IdentityOf(const store::SandboxRecord& record, const image::Template& source);
+
+// The process is a member of the VM: it shares the VM's life.
+inline std::shared_ptr<vmm::LaunchedVm> ProcessOf(const std::shared_ptr<vmm::Vm>& vm) {
+  return {vm, &vm->process()};
+}
 
 }  // namespace tinderbox::sandbox

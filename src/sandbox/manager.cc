@@ -9,8 +9,9 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "sandbox/context.h"
-#include "sandbox/launch.h"
 #include "sandbox/manager_impl.h"
+#include "sandbox/saved.h"
+#include "sandbox/stage.h"
 #include "sandbox/teardown.h"
 #include "sys/file.h"
 
@@ -57,6 +58,8 @@ Result<> CheckCpus(std::uint32_t cpus) {
           .WithRemedy(fmt::format("Ask for 1 to {} CPUs.", kMaximumCpus)));
 }
 
+}  // namespace
+
 Result<std::int64_t> EndAfter(std::chrono::seconds timeout) {
   if (timeout == kNoTimeout) return 0;
   constexpr std::chrono::seconds kLongest = std::chrono::hours(24 * 365);
@@ -72,6 +75,15 @@ std::unexpected<Error> NoSuchSandbox(std::string_view id) {
   return Fail(Code::kNotFound, fmt::format("sandbox '{}' was not found", id));
 }
 
+namespace {
+
+// How long a sandbox that traffic has resumed stays, at least.
+constexpr std::chrono::seconds kAutoResumed{300};
+
+bool IsChanging(State state) {
+  return state == State::kPausing || state == State::kResuming || state == State::kSnapshotting;
+}
+
 }  // namespace
 
 ManagerImpl::ManagerImpl(const ManagerOptions& options) : options_(options) {}
@@ -80,13 +92,17 @@ ManagerImpl::~ManagerImpl() {
   stopping_ = true;
   Wake();
   if (reaper_.joinable()) reaper_.join();
+  background_.Stop();
+  pool_.Stop();
 }
 
 Result<> ManagerImpl::Start() {
   TRY(sys::MakeDirs(options_.run_dir + "/vm", 0700));
   TRY(sys::MakeDirs(options_.state_dir + "/dead", 0700));
   TRY(StartReaper());
-  return Recover();
+  TRY(Recover());
+  pool_.Start();
+  return {};
 }
 
 Result<ManagerImpl::SandboxPtr> ManagerImpl::Find(std::string_view id) {
@@ -94,6 +110,14 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::Find(std::string_view id) {
   const auto found = sandboxes_.find(id);
   if (found == sandboxes_.end()) return NoSuchSandbox(id);
   return found->second;
+}
+
+Result<ManagerImpl::Locked> ManagerImpl::Lock(std::string_view id) {
+  SandboxPtr sandbox = TRY(Find(id));
+  std::unique_lock operation(sandbox->operation);
+  // Whoever came second finds it forgotten.
+  if (const auto still = Find(id); !still || *still != sandbox) return NoSuchSandbox(id);
+  return Locked{.sandbox = std::move(sandbox), .operation = std::move(operation)};
 }
 
 std::vector<ManagerImpl::SandboxPtr> ManagerImpl::All() {
@@ -108,9 +132,9 @@ void ManagerImpl::Forget(std::string_view id) {
   if (const auto found = sandboxes_.find(id); found != sandboxes_.end()) sandboxes_.erase(found);
 }
 
-// Checks the request against the template and the host, and records the sandbox as `creating`.
-Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const CreateRequest& request,
-                                                   const image::Template& source) {
+// What the sandbox of such a request is, checked against the template and the host. Not recorded.
+Result<store::SandboxRecord> ManagerImpl::RecordOf(const CreateRequest& request,
+                                                   const image::Template& source) const {
   store::SandboxRecord record;
   record.id = base::NewSandboxId();
   record.state = StateName(State::kCreating);
@@ -133,16 +157,24 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const CreateRequest& request,
   record.allow_internet = request.allow_internet;
   record.options = request.options_json;
   record.vmm = options_.driver.capabilities().vmm;
-  record.accelerator =
-      options_.driver.capabilities().accelerator == vmm::Accelerator::kKvm ? "kvm" : "tcg";
+  record.accelerator = AcceleratorName(options_.driver.capabilities().accelerator);
   record.choice_reason = options_.choice_reason;
   record.run_dir = RunDirOf(options_, record.id);
+  record.on_timeout = request.on_timeout == TimeoutAction::kPause ? "pause" : "kill";
+  record.auto_pause_mode = PauseModeName(request.auto_pause_mode);
+  record.auto_resume = request.auto_resume;
+  return record;
+}
 
+// Takes the sandbox in, and records it as `creating`.
+Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const store::SandboxRecord& record) {
   const auto sandbox = std::make_shared<Sandbox>(record);
   {
     const std::lock_guard lock(mutex_);
-    const auto living = std::ranges::count_if(
-        sandboxes_, [](const auto& entry) { return entry.second->state() != State::kDead; });
+    const auto living = std::ranges::count_if(sandboxes_, [](const auto& entry) {
+      const State state = entry.second->state();
+      return state != State::kDead && state != State::kPaused;
+    });
     if (living >= options_.max_sandboxes) {
       return std::unexpected(
           Error(Code::kResourceExhausted,
@@ -155,42 +187,8 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const CreateRequest& request,
     Forget(record.id);
     return std::unexpected(std::move(inserted).error());
   }
+  AtStage(options_, "create.recorded");
   return sandbox;
-}
-
-Result<SandboxInfo> ManagerImpl::Create(const CreateRequest& request) {
-  StageClock clock;
-  const image::Template source = TRY(options_.library.FindTemplate(request.template_id));
-  const SandboxPtr sandbox = TRY(Admit(request, source));
-  const std::lock_guard operation(sandbox->operation);
-  clock.Stage("admit");
-
-  if (auto launched = LaunchSandbox(options_, source, *sandbox, clock); !launched) {
-    base::LogWarning("create failed",
-                     {{"sandbox", sandbox->id()}, {"error", launched.error().ToString()}});
-    if (auto undone = AbandonCreate(*sandbox); !undone) {
-      base::LogError("undo of a failed create left something behind",
-                     {{"sandbox", sandbox->id()}, {"error", undone.error().ToString()}});
-    }
-    return std::unexpected(
-        std::move(launched).error().WithContext(fmt::format("create sandbox '{}'", sandbox->id())));
-  }
-
-  store::SandboxRecord record = sandbox->record();
-  record.state = StateName(State::kRunning);
-  // The caller's time begins when the sandbox is handed out, not when its boot began.
-  record.started_at = NowMs();
-  record.end_at = TRY(EndAfter(request.timeout));
-  record.timings = clock.Json();
-  if (auto updated = sandbox->Update(options_.store, record); !updated) {
-    static_cast<void>(AbandonCreate(*sandbox));
-    return std::unexpected(std::move(updated).error());
-  }
-  Watch(sandbox);
-  base::LogInfo("sandbox runs", {{"sandbox", sandbox->id()},
-                                 {"template", record.template_name},
-                                 {"timings", record.timings}});
-  return InfoOf(*sandbox);
 }
 
 Result<> ManagerImpl::AbandonCreate(Sandbox& sandbox) {
@@ -225,11 +223,8 @@ std::vector<SandboxInfo> ManagerImpl::List() {
 }
 
 Result<> ManagerImpl::Kill(std::string_view id) {
-  const SandboxPtr sandbox = TRY(Find(id));
-  const std::lock_guard operation(sandbox->operation);
-  // Whoever came second finds it forgotten.
-  if (const auto still = Find(id); !still || *still != sandbox) return NoSuchSandbox(id);
-  return KillLocked(*sandbox);
+  const Locked locked = TRY(Lock(id));
+  return KillLocked(*locked.sandbox);
 }
 
 Result<> ManagerImpl::KillLocked(Sandbox& sandbox) {
@@ -264,8 +259,8 @@ Result<SandboxInfo> ManagerImpl::Extend(std::string_view id, std::chrono::second
 
 Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeout,
                                 bool may_shorten) {
-  const SandboxPtr sandbox = TRY(Find(id));
-  const std::lock_guard operation(sandbox->operation);
+  const Locked locked = TRY(Lock(id));
+  const SandboxPtr& sandbox = locked.sandbox;
   if (sandbox->state() != State::kRunning) {
     if (sandbox->state() == State::kStopping) return NoSuchSandbox(id);
     return Fail(Code::kFailedPrecondition,
@@ -281,44 +276,33 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   return {};
 }
 
-namespace {
-std::unexpected<Error> NotYet(std::string_view what) {
-  return Fail(Code::kUnimplemented, fmt::format("{} is not supported yet", what));
+// The record of a sandbox that serves: one that is being changed is waited for, and one that
+// traffic resumes is resumed.
+Result<store::SandboxRecord> ManagerImpl::AwaitServing(std::string_view id) {
+  const SandboxPtr sandbox = TRY(Find(id));
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    if (IsChanging(sandbox->state())) {
+      // Whoever changes it holds this for the whole of the change.
+      const std::lock_guard wait(sandbox->operation);
+    }
+    store::SandboxRecord record = sandbox->record();
+    if (record.state == StateName(State::kRunning) && record.slot != 0) return record;
+    if (record.state == StateName(State::kPaused) && record.auto_resume) {
+      // Others may be at it: whoever finds it running is content.
+      TRY(Connect(id, {.timeout = kAutoResumed}));
+    }
+  }
+  return NoSuchSandbox(id);
 }
-}  // namespace
-Result<> ManagerImpl::Pause(std::string_view, const PauseRequest&) { return NotYet("pause"); }
-Result<SandboxInfo> ManagerImpl::Resume(std::string_view, const ResumeRequest&) {
-  return NotYet("resume");
-}
-Result<Manager::Connected> ManagerImpl::Connect(std::string_view id, const ResumeRequest& request) {
-  return Connected{.info = TRY(Extend(id, request.timeout.value_or(std::chrono::seconds(300)))),
-                   .resumed = false};
-}
-Result<std::vector<Result<SandboxInfo>>> ManagerImpl::Fork(std::string_view, const ForkRequest&) {
-  return NotYet("fork");
-}
-Result<TemplateInfo> ManagerImpl::Snapshot(std::string_view, const SnapshotOptions&) {
-  return NotYet("snapshot");
-}
-Result<SandboxInfo> ManagerImpl::Rollback(std::string_view, std::string_view) {
-  return NotYet("rollback");
-}
-Result<std::vector<TemplateInfo>> ManagerImpl::Templates() { return NotYet("templates"); }
-Result<TemplateInfo> ManagerImpl::GetTemplate(std::string_view) { return NotYet("templates"); }
-Result<> ManagerImpl::RemoveTemplate(std::string_view) { return NotYet("templates"); }
-Result<> ManagerImpl::Verify(std::string_view) { return NotYet("verify"); }
-Result<Manager::Pruned> ManagerImpl::Prune() { return NotYet("prune"); }
 
 Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
                                         Deadline deadline) {
-  const SandboxPtr sandbox = TRY(Find(id));
-  const store::SandboxRecord record = sandbox->record();
-  if (record.state != StateName(State::kRunning) || record.slot == 0) return NoSuchSandbox(id);
+  const store::SandboxRecord record = TRY(AwaitServing(id));
   auto fd = options_.slots.Dial(record.slot, port, deadline);
   // The sandbox may have gone while we dialled, and its slot may be another's by now: a connection
-  // counts only if the same life still holds the same slot.
-  const store::SandboxRecord now = sandbox->record();
-  if (now.state != record.state || now.slot != record.slot) return NoSuchSandbox(id);
+  // counts only if the same sandbox still holds the same slot.
+  const SandboxPtr sandbox = TRY(Find(id));
+  if (sandbox->record().slot != record.slot) return NoSuchSandbox(id);
   return fd;
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/id.h"
 #include "sandbox/open.h"
 #include "sys/file.h"
 
@@ -104,6 +105,8 @@ class FakeLibrary final : public image::Library {
 
   bool fail_kernel = false;
   bool fail_disk = false;
+  std::atomic<bool> fail_capture = false;
+  std::atomic<bool> fail_commit = false;
 
   const std::string& pool_dir() const override { return dir_; }
   base::Result<image::Kernel> DefaultKernel() override {
@@ -114,7 +117,8 @@ class FakeLibrary final : public image::Library {
     return std::vector{TRY(FindTemplate("base"))};
   }
   base::Result<image::Template> FindTemplate(std::string_view name) override {
-    if (name != "base") {
+    if (auto saved = FindSaved(std::string(name))) return saved;
+    if (name != "base" && name != "tbase") {
       return base::Fail(base::Code::kNotFound, fmt::format("template '{}' not found", name));
     }
     image::Template base;
@@ -131,19 +135,64 @@ class FakeLibrary final : public image::Library {
   base::Result<image::Template> PrepareBaseTemplate(const image::Progress&) override {
     return FindTemplate("base");
   }
-  base::Result<std::string> CloneDisk(const image::Template&, const std::string& id, unsigned,
-                                      unsigned) override {
+  base::Result<image::VmFiles> MakeVmFiles(const image::Template&,
+                                           const image::VmFilesOptions& options) override {
     if (fail_disk) return base::Fail(base::Code::kResourceExhausted, "the pool is full");
-    TRY(sys::MakeDirs(dir_ + "/" + id));
-    TRY(sys::WriteFileAtomic(dir_ + "/" + id + "/disk.img", "disk"));
+    const std::string dir = dir_ + "/sandboxes/" + options.sandbox_id;
+    TRY(sys::MakeDirs(dir));
+    TRY(sys::WriteFileAtomic(dir + "/disk.img", "disk"));
     const std::lock_guard lock(mutex_);
-    disks_.insert(id);
-    return dir_ + "/" + id + "/disk.img";
+    disks_.insert(options.sandbox_id);
+    return image::VmFiles{.disk = dir + "/disk.img",
+                          .memory_base = dir + "/memory.base",
+                          .state = options.restore ? dir + "/vmm.state" : "",
+                          .snapshot_dir = dir};
+  }
+  base::Result<> RemoveVmFiles(const std::string& id) override {
+    return sys::RemoveFile(dir_ + "/sandboxes/" + id + "/disk.img");
+  }
+  base::Result<std::string> KeepMemory(const std::string&, const std::string& memory) override {
+    return memory;
+  }
+  base::Result<image::Capture> BeginCapture() override {
+    if (fail_capture) return base::Fail(base::Code::kResourceExhausted, "the pool is full");
+    const std::string dir = dir_ + "/captures/" + base::RandomHex(4);
+    TRY(sys::MakeDirs(dir));
+    return image::Capture(dir);
+  }
+  base::Result<> FlushDisk(const std::string&) override { return {}; }
+  base::Result<> CaptureDisk(const image::Capture&, const std::string&) override { return {}; }
+  base::Result<> CaptureCopy(const image::Capture&, const image::Template&) override { return {}; }
+  base::Result<image::Template> Commit(image::Capture, image::Template info, bool) override {
+    if (fail_commit) return base::Fail(base::Code::kResourceExhausted, "the pool is full");
+    const std::lock_guard lock(mutex_);
+    const bool paused = info.kind == image::SavedKind::kPaused;
+    saved_[paused ? "paused " + info.source_sandbox : info.id] = info;
+    return info;
+  }
+  base::Result<image::Template> FindPaused(const std::string& id) override {
+    return FindSaved("paused " + id);
+  }
+  base::Result<> RemovePaused(const std::string& id) override { return Forget("paused " + id); }
+  base::Result<image::Template> FindBoot(const std::string& id) override { return FindSaved(id); }
+  base::Result<std::vector<std::string>> BootIds() override { return std::vector<std::string>(); }
+  base::Result<> RemoveBoot(const std::string& id) override { return Forget(id); }
+  base::Result<> RemoveFork(const std::string& id) override { return Forget(id); }
+  base::Result<std::size_t> SweepCaptures() override { return 0; }
+  base::Result<> Seal(const image::Template&) override { return {}; }
+  base::Result<> VerifySaved(const image::Template&) override { return {}; }
+  base::Result<> VerifyTemplate(const std::string&) override { return {}; }
+  std::uint64_t StoredBytes(const image::Template&) override { return 4096; }
+  base::Result<> RenameSnapshot(const std::string& id, const std::string& name) override {
+    const std::lock_guard lock(mutex_);
+    saved_[id].name = name;
+    return {};
   }
   base::Result<> RemoveSandbox(const std::string& id) override {
     const std::lock_guard lock(mutex_);
     disks_.erase(id);
-    return sys::RemoveTree(dir_ + "/" + id);
+    saved_.erase("paused " + id);
+    return sys::RemoveTree(dir_ + "/sandboxes/" + id);
   }
   base::Result<std::vector<std::string>> SandboxDirs() override {
     const std::lock_guard lock(mutex_);
@@ -157,10 +206,28 @@ class FakeLibrary final : public image::Library {
     disks_.insert(id);
   }
 
+  std::size_t saved_count() {
+    const std::lock_guard lock(mutex_);
+    return saved_.size();
+  }
+
  private:
+  base::Result<image::Template> FindSaved(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    const auto found = saved_.find(key);
+    if (found == saved_.end()) return base::Fail(base::Code::kNotFound, "there is no " + key);
+    return found->second;
+  }
+  base::Result<> Forget(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    saved_.erase(key);
+    return {};
+  }
+
   const std::string dir_;
   std::mutex mutex_;
   std::set<std::string> disks_;
+  std::map<std::string, image::Template> saved_;
 };
 
 // Launches tests/programs/jailed by the real launcher.
@@ -204,6 +271,10 @@ class JailedDriver final : public vmm::Driver {
     base::Result<vmm::VmState> State(base::Deadline) override { return vmm::VmState::kRunning; }
     base::Result<> Pause(base::Deadline) override { return {}; }
     base::Result<> Resume(base::Deadline) override { return {}; }
+    base::Result<vmm::SnapshotReport> Snapshot(const vmm::SnapshotRequest&,
+                                               base::Deadline) override {
+      return vmm::SnapshotReport{};
+    }
 
    private:
     std::unique_ptr<vmm::LaunchedVm> process_;

@@ -11,9 +11,13 @@
 #include <thread>
 #include <vector>
 
+#include "sandbox/background.h"
+#include "sandbox/boots.h"
 #include "sandbox/manager.h"
 #include "sandbox/open.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/timings.h"
+#include "sandbox/warm_pool.h"
 #include "sys/fd.h"
 
 namespace tinderbox::sandbox {
@@ -55,18 +59,61 @@ class ManagerImpl final : public Manager {
 
   // manager.cc
   base::Result<SandboxPtr> Find(std::string_view id);
+  // Find, and the right to change its state for as long as the lock is held. kNotFound where it was
+  // removed while we waited for that.
+  struct Locked {
+    SandboxPtr sandbox;
+    std::unique_lock<std::mutex> operation;
+  };
+  base::Result<Locked> Lock(std::string_view id);
   std::vector<SandboxPtr> All();
   SandboxInfo InfoOf(const Sandbox& sandbox) const;
-  base::Result<SandboxPtr> Admit(const CreateRequest& request, const image::Template& source);
+  base::Result<store::SandboxRecord> RecordOf(const CreateRequest& request,
+                                              const image::Template& source) const;
+  base::Result<SandboxPtr> Admit(const store::SandboxRecord& record);
   void Forget(std::string_view id);
   base::Result<> KillLocked(Sandbox& sandbox);
   base::Result<> AbandonCreate(Sandbox& sandbox);
   base::Result<> ChangeEnd(std::string_view id, std::chrono::seconds timeout, bool may_shorten);
+  base::Result<store::SandboxRecord> AwaitServing(std::string_view id);
   void TellGone(const std::string& id);
+
+  // create.cc
+  base::Result<SandboxPtr> AdmitPooled(store::SandboxRecord& record, const WarmVm& member,
+                                       StageClock& clock);
+  base::Result<> Begin(Sandbox& sandbox, const image::Template& source, bool cold,
+                       StageClock& clock);
+  base::Result<> BeginRestored(Sandbox& sandbox, const image::Template& saved, StageClock& clock);
+  base::Result<SandboxInfo> Finish(const SandboxPtr& sandbox, std::chrono::seconds timeout,
+                                   const StageClock& clock);
+  base::Result<SandboxInfo> CreateFrom(const store::SandboxRecord& record,
+                                       const image::Template& source, std::chrono::seconds timeout,
+                                       bool cold, StageClock& clock);
+
+  // pause.cc
+  base::Result<> PauseLocked(Sandbox& sandbox, const PauseRequest& request);
+  base::Result<> CommitPause(Sandbox& sandbox, const PauseRequest& request);
+  base::Result<SandboxInfo> ResumeLocked(const SandboxPtr& sandbox, const ResumeRequest& request,
+                                         const image::Template& saved);
+  void EndPausedVm(Sandbox& sandbox);
+  void SealInBackground(const image::Template& saved);
+
+  // fork.cc
+  base::Result<image::Template> CaptureRunning(Sandbox& sandbox, PauseMode mode,
+                                               image::Template info);
+  base::Result<image::Template> CaptureAs(Sandbox& sandbox, PauseMode mode, image::Template info);
+  base::Result<> TakeName(const std::string& name, const std::string& new_owner);
+
+  // templates.cc
+  TemplateInfo Describe(const image::Template& source);
+  std::uint32_t SandboxesOf(std::string_view template_id);
 
   // recovery.cc
   base::Result<> Recover();
   void RecoverOne(store::SandboxRecord record);
+  void RecoverPausing(const SandboxPtr& sandbox);
+  void RecoverPaused(const SandboxPtr& sandbox);
+  void RecoverRunning(const SandboxPtr& sandbox);
   bool TakeUp(const SandboxPtr& sandbox);
   void SweepOrphans();
   void Report(std::string line);
@@ -78,18 +125,23 @@ class ManagerImpl final : public Manager {
   void Wake();
   void BuryIfEnded(const SandboxPtr& sandbox);
   void ExpireOverdue();
+  void Expire(const SandboxPtr& sandbox);
   int MillisecondsToNextExpiry();
 
   const ManagerOptions options_;
+  Boots boots_{options_};
+  WarmPool pool_{options_, boots_};
   std::mutex mutex_;  // guards sandboxes_; never held while anything blocks
   std::map<std::string, SandboxPtr, std::less<>> sandboxes_;
   std::mutex gone_mutex_;
   std::function<void(const std::string& id)> gone_;
   std::vector<std::string> recovery_report_;
+  std::mutex names_mutex_;  // one snapshot takes a name at a time
 
   sys::UniqueFd epoll_;
   sys::UniqueFd wake_;  // eventfd: the next expiry has changed, or it is time to stop
   std::atomic<bool> stopping_ = false;
+  Background background_{8};
   std::thread reaper_;  // last: it uses all the others
 };
 

@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -33,6 +35,16 @@ struct ManagerOptions {
   std::chrono::seconds boot_deadline{60};  // from launch to the agent's first answer
   std::chrono::hours keep_dead{24};        // how long a dead sandbox's record stays
   bool enforce_limits = true;              // cgroup limits on each VM
+
+  // VMs kept ready for each hot template: restored, made to answer once, and stopped. 0: none.
+  std::uint32_t warm_vms = 0;
+  // How many templates are hot at once: those most recently used, and at first these.
+  std::uint32_t hot_templates = 4;
+  std::vector<std::string> warm_templates = {"base"};
+  // The pool is given back while the host has less than this available.
+  std::uint64_t pool_reserve_mib = 1024;
+  // Tests: called at the points of stage.h.
+  std::function<void(std::string_view stage)> at_stage;
 };
 
 // Takes up what an earlier daemon left (running sandboxes are adopted, half-done operations undone,

@@ -28,6 +28,7 @@ using base::Result;
 namespace {
 
 constexpr std::size_t kKeptConsoleBytes = 64 << 10;
+constexpr std::int64_t kRetryPauseMs = 10'000;
 
 }  // namespace
 
@@ -117,7 +118,8 @@ void ManagerImpl::BuryIfEnded(const SandboxPtr& sandbox) {
   base::LogWarning("sandbox died", {{"sandbox", sandbox->id()}, {"exit", record.exit_detail}});
 }
 
-// Sandboxes whose time is over are killed; records of the dead go after options.keep_dead.
+// Sandboxes whose time is over are killed or paused; records of the dead go after
+// options.keep_dead.
 void ManagerImpl::ExpireOverdue() {
   const std::int64_t now = NowMs();
   const std::int64_t keep_ms = std::chrono::milliseconds(options_.keep_dead).count();
@@ -128,16 +130,42 @@ void ManagerImpl::ExpireOverdue() {
       return record.state == StateName(State::kRunning) && record.end_at != 0 &&
              record.end_at <= now;
     };
-    if (!overdue()) continue;
-    // Whoever holds the operation now may be about to lengthen the time, or to kill: look again.
-    const std::unique_lock operation(sandbox->operation, std::try_to_lock);
-    if (!operation || !overdue()) continue;
-    if (auto killed = KillLocked(*sandbox); !killed) {
-      base::LogError("cannot remove an expired sandbox",
-                     {{"sandbox", sandbox->id()}, {"error", killed.error().ToString()}});
-    } else {
-      base::LogInfo("sandbox reached the end of its time", {{"sandbox", sandbox->id()}});
-    }
+    if (!overdue() || sandbox->expiring.exchange(true)) continue;
+    background_.Post([this, sandbox] {
+      Expire(sandbox);
+      sandbox->expiring = false;
+    });
+  }
+}
+
+// On a thread of its own: a pause takes a while, and others may be due.
+void ManagerImpl::Expire(const SandboxPtr& sandbox) {
+  const auto locked = Lock(sandbox->id());
+  if (!locked || locked->sandbox != sandbox) return;
+  // Whoever held the operation may have lengthened the time.
+  store::SandboxRecord record = sandbox->record();
+  const bool dead = sandbox->state() == State::kDead;
+  if (!dead &&
+      (sandbox->state() != State::kRunning || record.end_at == 0 || record.end_at > NowMs())) {
+    return;
+  }
+  if (!dead && record.on_timeout == "pause") {
+    const auto paused = PauseLocked(
+        *sandbox, {.mode = PauseModeOf(record.auto_pause_mode), .require_healthy = false});
+    if (paused) return;
+    base::LogError("cannot pause a sandbox at the end of its time",
+                   {{"sandbox", sandbox->id()}, {"error", paused.error().ToString()}});
+    // What it holds is not thrown away because a disk is full: it runs on, and is tried again.
+    record = sandbox->record();
+    record.end_at = NowMs() + kRetryPauseMs;
+    static_cast<void>(sandbox->Update(options_.store, record));
+    return;
+  }
+  if (auto killed = KillLocked(*sandbox); !killed) {
+    base::LogError("cannot remove an expired sandbox",
+                   {{"sandbox", sandbox->id()}, {"error", killed.error().ToString()}});
+  } else {
+    base::LogInfo("sandbox reached the end of its time", {{"sandbox", sandbox->id()}});
   }
 }
 

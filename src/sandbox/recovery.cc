@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "sandbox/agent_link.h"
 #include "sandbox/context.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/teardown.h"
@@ -19,6 +20,17 @@ namespace tinderbox::sandbox {
 
 using base::Deadline;
 using base::Result;
+
+namespace {
+
+constexpr std::chrono::seconds kGoOn{10};
+
+bool HoldsItsSlot(const store::SandboxRecord& record) {
+  return record.state == StateName(State::kRunning) || record.state == StateName(State::kPausing) ||
+         record.state == StateName(State::kSnapshotting);
+}
+
+}  // namespace
 
 void ManagerImpl::Report(std::string line) {
   base::LogInfo("recovery", {{"found", line}});
@@ -31,11 +43,14 @@ Result<> ManagerImpl::Recover() {
   // which a running one has taken since: the running one's claim holds.
   std::set<std::uint32_t> taken;
   for (const store::SandboxRecord& record : records) {
-    if (record.state == StateName(State::kRunning)) taken.insert(record.slot);
+    if (HoldsItsSlot(record)) taken.insert(record.slot);
   }
   for (store::SandboxRecord& record : records) {
-    if (record.state != StateName(State::kRunning) && taken.contains(record.slot)) record.slot = 0;
+    if (!HoldsItsSlot(record) && taken.contains(record.slot)) record.slot = 0;
     RecoverOne(std::move(record));
+  }
+  if (const auto swept = options_.library.SweepCaptures(); swept && *swept > 0) {
+    Report(fmt::format("{} half-made snapshots: removed", *swept));
   }
   SweepOrphans();
   return {};
@@ -47,23 +62,92 @@ void ManagerImpl::RecoverOne(store::SandboxRecord record) {
     const std::lock_guard lock(mutex_);
     sandboxes_.emplace(record.id, sandbox);
   }
-  const State state = sandbox->state();
-  if (state == State::kDead) return;
-  if (state == State::kRunning) {
-    if (TakeUp(sandbox)) {
-      Report(fmt::format("sandbox '{}' runs on", record.id));
-      Watch(sandbox);
-      return;
-    }
-    Report(fmt::format("sandbox '{}' has ended while no daemon ran", record.id));
-    return;
+  switch (sandbox->state()) {
+    case State::kDead: return;
+    case State::kRunning: return RecoverRunning(sandbox);
+    case State::kPausing:
+    case State::kSnapshotting: return RecoverPausing(sandbox);
+    case State::kPaused:
+    case State::kResuming: return RecoverPaused(sandbox);
+    case State::kCreating:
+    case State::kStopping:
+    case State::kFailed: break;
   }
-  // Anything else was in the middle of something that nobody waits for any more.
+  // It was in the middle of something that nobody waits for any more.
   Report(fmt::format("sandbox '{}' was {}: removed", record.id, record.state));
   const std::lock_guard operation(sandbox->operation);
   if (auto killed = KillLocked(*sandbox); !killed) {
     Report(
         fmt::format("sandbox '{}' could not be removed: {}", record.id, killed.error().ToString()));
+  }
+}
+
+void ManagerImpl::RecoverRunning(const SandboxPtr& sandbox) {
+  // Resumed, and the daemon died before it could remove what it was resumed from.
+  static_cast<void>(options_.library.RemovePaused(sandbox->id()));
+  if (TakeUp(sandbox)) {
+    Report(fmt::format("sandbox '{}' runs on", sandbox->id()));
+    Watch(sandbox);
+    return;
+  }
+  Report(fmt::format("sandbox '{}' has ended while no daemon ran", sandbox->id()));
+}
+
+// The guest may stand still, and what was saved of it may be whole or not: as long as the VM lives,
+// it goes on as if nothing had been begun.
+void ManagerImpl::RecoverPausing(const SandboxPtr& sandbox) {
+  store::SandboxRecord record = sandbox->record();
+  const bool pausing = record.state == StateName(State::kPausing);
+  auto vm = options_.driver.Adopt(record.run_dir);
+  const bool lives = vm && !(*vm)->process().Wait(Deadline::After(std::chrono::seconds(0)));
+  if (!lives && pausing && options_.library.FindPaused(sandbox->id())) {
+    // The host went down after everything was saved.
+    record.state = StateName(State::kPaused);
+    record.pause_mode = PauseModeName(
+        options_.library.FindPaused(sandbox->id())->vm ? PauseMode::kFull : PauseMode::kFilesystem);
+    record.end_at = NowMs();
+    if (auto updated = sandbox->Update(options_.store, record); !updated) {
+      Report(updated.error().ToString());
+    }
+    return RecoverPaused(sandbox);
+  }
+  if (lives) {
+    if (auto resumed = (*vm)->Resume(Deadline::After(kGoOn)); !resumed) {
+      Report(fmt::format("sandbox '{}' does not go on: {}", sandbox->id(),
+                         resumed.error().ToString()));
+    }
+    Report(fmt::format("sandbox '{}' was {}: it goes on", sandbox->id(), record.state));
+  }
+  record.state = StateName(State::kRunning);
+  record.agent_silent = false;
+  if (auto updated = sandbox->Update(options_.store, record); !updated) {
+    Report(updated.error().ToString());
+  }
+  RecoverRunning(sandbox);
+  if (!lives) return;
+  // Where the pause was of the file system alone, that is frozen; else this does nothing.
+  static_cast<void>(
+      AgentLink(options_.slots, record.slot).Thaw(record.access_token, Deadline::After(kGoOn)));
+}
+
+// What was saved is whole, or it would not be recorded so. Whatever is left of a VM is removed.
+void ManagerImpl::RecoverPaused(const SandboxPtr& sandbox) {
+  const bool resuming = sandbox->state() == State::kResuming;
+  if (resuming) {
+    store::SandboxRecord record = sandbox->record();
+    record.state = StateName(State::kPaused);
+    if (auto updated = sandbox->Update(options_.store, record); !updated) {
+      Report(updated.error().ToString());
+    }
+  }
+  const std::lock_guard operation(sandbox->operation);
+  EndPausedVm(*sandbox);
+  Report(fmt::format("sandbox '{}' is paused{}", sandbox->id(),
+                     resuming ? ": its resume was interrupted" : ""));
+  if (auto saved = options_.library.FindPaused(sandbox->id())) {
+    SealInBackground(*saved);
+  } else {
+    Report(fmt::format("sandbox '{}': {}", sandbox->id(), saved.error().ToString()));
   }
 }
 

@@ -25,6 +25,10 @@ std::string_view PauseModeName(PauseMode mode) {
   return mode == PauseMode::kFull ? "full" : "filesystem";
 }
 
+PauseMode PauseModeOf(std::string_view name) {
+  return name == PauseModeName(PauseMode::kFilesystem) ? PauseMode::kFilesystem : PauseMode::kFull;
+}
+
 Sandbox::Sandbox(store::SandboxRecord record) : id_(record.id), record_(std::move(record)) {}
 
 State Sandbox::state() const {
@@ -90,6 +94,12 @@ SandboxInfo Sandbox::Info() const {
   info.exit_code = record_.exit_code;
   info.exit_detail = record_.exit_detail;
   info.timings_ms = ParseTimings(record_.timings);
+  info.started_by = record_.started_by;
+  info.on_timeout = record_.on_timeout == "pause" ? TimeoutAction::kPause : TimeoutAction::kKill;
+  info.auto_pause_mode = PauseModeOf(record_.auto_pause_mode);
+  info.auto_resume = record_.auto_resume;
+  if (!record_.pause_mode.empty()) info.pause_mode = PauseModeOf(record_.pause_mode);
+  info.agent_silent_at_pause = record_.agent_silent;
   return info;
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,6 +24,7 @@ class Sandbox {
   explicit Sandbox(store::SandboxRecord record);
 
   std::mutex operation;
+  std::atomic<bool> expiring = false;  // its end is being dealt with
 
   const std::string& id() const { return id_; }
   State state() const;
@@ -45,6 +47,7 @@ class Sandbox {
   std::shared_ptr<vmm::LaunchedVm> vm_;
 };
 
+PauseMode PauseModeOf(std::string_view name);
 std::int64_t NowMs();  // milliseconds since the epoch
 
 }  // namespace tinderbox::sandbox

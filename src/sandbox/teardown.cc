@@ -27,9 +27,8 @@ Result<> EndVm(const std::string& run_dir, std::optional<vmm::ExitStatus>& exit)
   return {};
 }
 
-}  // namespace
-
-TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record) {
+TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& record,
+                         bool keep_paused) {
   TeardownOutcome outcome;
   const auto keep_first = [&](Result<> step, std::string_view what) {
     if (!step && outcome.result) {
@@ -48,8 +47,20 @@ TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& re
     if (released) record.slot = 0;
     keep_first(std::move(released), "release the network slot");
   }
-  keep_first(options.library.RemoveSandbox(record.id), "remove the disk");
+  keep_first(keep_paused ? options.library.RemoveVmFiles(record.id)
+                         : options.library.RemoveSandbox(record.id),
+             "remove the disk");
   return outcome;
+}
+
+}  // namespace
+
+TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record) {
+  return TearDown(options, record, false);
+}
+
+TeardownOutcome TeardownVm(const ManagerOptions& options, store::SandboxRecord& record) {
+  return TearDown(options, record, true);
 }
 
 std::string DescribeExit(const vmm::ExitStatus& exit) {

@@ -23,6 +23,8 @@ struct TeardownOutcome {
   std::optional<vmm::ExitStatus> exit;
 };
 TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record);
+// The same but for what the sandbox keeps while it is paused: its VM goes, the sandbox stays.
+TeardownOutcome TeardownVm(const ManagerOptions& options, store::SandboxRecord& record);
 
 // How a VM ended, in words: "exited with code 1", "was killed by signal 9 (Killed)".
 std::string DescribeExit(const vmm::ExitStatus& exit);

@@ -32,10 +32,11 @@ using Map = std::map<std::string, std::string>;
 constexpr char kColumns[] =
     "id, state, cause, template_id, template_name, started_at, end_at, memory_mib, cpus, disk_mib, "
     "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
-    "uid, run_dir, exit_code, exit_detail, timings";
+    "uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
+    "auto_resume, pause_mode, agent_silent";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
-    "?21, ?22, ?23, ?24";
+    "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30";
 
 std::string ToJson(const Map& map) {
   boost::json::object object;
@@ -68,7 +69,9 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   } else {
     s.BindNull(22);
   }
-  s.Bind(23, r.exit_detail).Bind(24, r.timings);
+  s.Bind(23, r.exit_detail).Bind(24, r.timings).Bind(25, r.started_by).Bind(26, r.on_timeout);
+  s.Bind(27, r.auto_pause_mode).Bind(28, std::int64_t{r.auto_resume}).Bind(29, r.pause_mode);
+  s.Bind(30, std::int64_t{r.agent_silent});
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -97,6 +100,12 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   if (!s.IsNull(21)) r.exit_code = static_cast<int>(s.Integer(21));
   r.exit_detail = s.Text(22);
   r.timings = s.Text(23);
+  r.started_by = s.Text(24);
+  r.on_timeout = s.Text(25);
+  r.auto_pause_mode = s.Text(26);
+  r.auto_resume = s.Integer(27) != 0;
+  r.pause_mode = s.Text(28);
+  r.agent_silent = s.Integer(29) != 0;
   return r;
 }
 
@@ -145,9 +154,9 @@ class SqliteStore final : public Store {
   Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?25", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?31", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(25, expected_state);
+    s.Bind(31, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return {};
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));

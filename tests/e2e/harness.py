@@ -40,6 +40,10 @@ dns = ["203.0.113.53"]
 
 [limits]
 cgroup = "tinderbox-e2e"
+
+[pool]
+ready = {ready}
+templates = []
 """
 
 
@@ -70,13 +74,13 @@ def wait_for(condition, seconds, what):
 class Daemon:
     """A tinderboxd of the tests' own. start() and stop() may alternate; sandboxes live on."""
 
-    def __init__(self, vmm="auto", extra="", extra_top=""):
+    def __init__(self, vmm="auto", extra="", extra_top="", ready=0):
         self.port = free_port()
         self.process = None
         RUN.mkdir(parents=True, exist_ok=True)
         self.config = RUN / "tinderbox.toml"
         self.config.write_text(
-            extra_top + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=vmm)
+            extra_top + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=vmm, ready=ready)
             + extra
         )
         self.log = RUN / "tinderboxd.log"

@@ -155,6 +155,7 @@ Result<Kernel> KernelStore::Load(const std::string& version) const {
                                .WithRemedy(std::string(kRemedy)));
   }
   Kernel kernel{.version = version, .vmlinux = dir + "/vmlinux", .initrd = dir + "/initrd.img"};
+  kernel.build = fmt::format("{} {}", manifest->agent_sha256, manifest->initramfs_version);
   TRY(CheckFile(kernel.vmlinux, manifest->vmlinux_bytes));
   TRY(CheckFile(kernel.initrd, manifest->initrd_bytes));
   if (auto checked = CheckVmlinuxFile(kernel.vmlinux); !checked) {

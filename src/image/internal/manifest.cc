@@ -5,9 +5,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
+#include <iterator>
+#include <utility>
 
 #include "base/id.h"
+#include "image/internal/checksum.h"
 
 namespace tinderbox::image {
 
@@ -47,6 +51,12 @@ class Fields {
     }
     if (number < min || number > max) return Bad(name), 0;
     return number;
+  }
+  bool Flag(std::string_view name) {
+    const auto* value = Find(name);
+    const auto* flag = value != nullptr ? value->if_bool() : nullptr;
+    if (value != nullptr && flag == nullptr) Bad(name);
+    return flag != nullptr && *flag;
   }
   std::vector<std::string> Texts(std::string_view name) {
     std::vector<std::string> texts;
@@ -106,14 +116,15 @@ Result<json::object> ParseObject(std::string_view text) {
   return std::move(value.get_object());
 }
 
-Result<> CheckFormat(Fields& fields) {
+Result<> CheckFormat(Fields& fields, int wanted) {
   const auto format = fields.Number("formatVersion", 1, 1'000'000);
   TRY(fields.Check());
-  if (format == kManifestFormat) return {};
+  if (format == static_cast<std::uint64_t>(wanted)) return {};
   return std::unexpected(
       base::Error(Code::kFailedPrecondition,
                   fmt::format("read manifest: format {} is not known to this version", format))
-          .WithRemedy("It was written by a newer Tinderbox: upgrade, or prepare it anew."));
+          .WithRemedy("It was written by another version of Tinderbox: use that one, or prepare it "
+                      "anew."));
 }
 
 bool IsHex(std::string_view text, std::size_t size) {
@@ -127,6 +138,33 @@ bool IsFileName(std::string_view name) {
          std::ranges::none_of(name, [](char c) { return c == '/' || c < ' ' || c == 0x7f; });
 }
 
+bool IsHexOrEmpty(std::string_view text) { return text.empty() || IsHex(text, 64); }
+
+constexpr std::array<std::pair<SavedKind, std::string_view>, 5> kKinds = {{
+    {SavedKind::kTemplate, "template"},
+    {SavedKind::kSnapshot, "snapshot"},
+    {SavedKind::kBoot, "boot"},
+    {SavedKind::kPaused, "paused"},
+    {SavedKind::kFork, "fork"},
+}};
+
+constexpr std::string_view kOwnSum = "manifestSum";
+
+// Boost.JSON writes an object in the order in which it was read, so what it writes is what was
+// summed.
+Result<> CheckOwnSum(json::object object) {
+  const auto* found = object.if_contains(kOwnSum);
+  const auto* sum = found != nullptr ? found->if_string() : nullptr;
+  const std::string expected = sum != nullptr ? std::string(*sum) : std::string();
+  // Not erase(), which puts the last field into the gap; it is the last one anyway.
+  if (object.empty() || std::prev(object.end())->key() != kOwnSum) {
+    return Fail(Code::kDataLoss, "read manifest: it has no checksum");
+  }
+  object.erase(std::prev(object.end()));
+  if (Sha256Hex(json::serialize(object)) == expected) return {};
+  return Fail(Code::kDataLoss, "read manifest: its checksum is another");
+}
+
 std::string Print(const json::object& object) { return json::serialize(object) + "\n"; }
 
 }  // namespace
@@ -138,8 +176,23 @@ bool IsValidTemplateName(std::string_view name) {
                              [&](char c) { return kFirst.contains(c) || c == '-' || c == '_'; });
 }
 
+bool IsValidSnapshotName(std::string_view name) {
+  const auto colon = name.find(':');
+  if (colon == std::string_view::npos) return IsValidTemplateName(name);
+  const std::string_view tag = name.substr(colon + 1);
+  return IsValidTemplateName(name.substr(0, colon)) && !tag.empty() && tag.size() <= 64 &&
+         std::ranges::all_of(tag, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                  c == '.';
+         });
+}
+
+std::string_view KindName(SavedKind kind) {
+  return std::ranges::find(kKinds, kind, &std::pair<SavedKind, std::string_view>::first)->second;
+}
+
 std::string ToJson(const KernelManifest& manifest) {
-  return Print({{"formatVersion", kManifestFormat},
+  return Print({{"formatVersion", kKernelFormat},
                 {"kind", "kernel"},
                 {"version", manifest.version},
                 {"package", manifest.package},
@@ -155,25 +208,41 @@ std::string ToJson(const TemplateManifest& manifest) {
   const auto& info = manifest.info;
   json::array env;
   for (const auto& [name, value] : info.env) env.push_back(json::array{name, value});
-  return Print({{"formatVersion", kManifestFormat},
-                {"kind", "template"},
-                {"id", info.id},
-                {"name", info.name},
-                {"diskBytes", info.disk_bytes},
-                {"diskSum", manifest.disk_sum},
-                {"recipe", manifest.recipe},
-                {"memoryMib", info.memory_mib},
-                {"cpus", info.cpus},
-                {"defaultUser", info.default_user},
-                {"defaultWorkdir", info.default_workdir},
-                {"createdAt", info.created_at},
-                {"env", std::move(env)}});
+  json::object object = {{"formatVersion", kTemplateFormat},
+                         {"kind", KindName(info.kind)},
+                         {"id", info.id},
+                         {"name", info.name},
+                         {"diskBytes", info.disk_bytes},
+                         {"diskSum", manifest.disk_sum},
+                         {"recipe", manifest.recipe},
+                         {"memoryMib", info.memory_mib},
+                         {"cpus", info.cpus},
+                         {"defaultUser", info.default_user},
+                         {"defaultWorkdir", info.default_workdir},
+                         {"createdAt", info.created_at},
+                         {"sourceSandbox", info.source_sandbox},
+                         {"parent", info.parent},
+                         {"env", std::move(env)}};
+  if (info.vm) {
+    object["memory"] = {{"sum", manifest.memory_sum},
+                        {"stateSum", manifest.state_sum},
+                        {"vmm", info.vm->vmm},
+                        {"vmmVersion", info.vm->vmm_version},
+                        {"accelerator", info.vm->accelerator},
+                        {"cpu", info.vm->cpu},
+                        {"tscKhz", info.vm->tsc_khz},
+                        {"kernel", info.vm->kernel},
+                        {"agentToken", info.agent_token},
+                        {"agentSilent", info.agent_silent}};
+  }
+  object[kOwnSum] = Sha256Hex(json::serialize(object));
+  return Print(object);
 }
 
 Result<KernelManifest> ParseKernelManifest(std::string_view text) {
   const auto object = TRY(ParseObject(text));
   Fields fields(object);
-  TRY(CheckFormat(fields));
+  TRY(CheckFormat(fields, kKernelFormat));
   KernelManifest manifest;
   fields.Require(fields.Text("kind") == "kernel", "kind");
   manifest.version = fields.Text("version", 128);
@@ -191,28 +260,64 @@ Result<KernelManifest> ParseKernelManifest(std::string_view text) {
   return manifest;
 }
 
+namespace {
+
+Result<> ParseMemory(const json::object& object, TemplateManifest& manifest) {
+  const auto* value = object.if_contains("memory");
+  if (value == nullptr) return {};
+  if (!value->is_object()) return Fail(Code::kDataLoss, "read manifest: bad field 'memory'");
+  Fields fields(value->get_object());
+  auto& vm = manifest.info.vm.emplace();
+  manifest.memory_sum = fields.Text("sum");
+  fields.Require(IsHexOrEmpty(manifest.memory_sum), "sum");
+  manifest.state_sum = fields.Text("stateSum");
+  fields.Require(IsHex(manifest.state_sum, 64), "stateSum");
+  vm.vmm = fields.Text("vmm", 64);
+  vm.vmm_version = fields.Text("vmmVersion", 64);
+  vm.accelerator = fields.Text("accelerator", 64);
+  vm.cpu = fields.Text("cpu");
+  vm.tsc_khz = fields.Number("tscKhz", 0, 1ull << 40);
+  vm.kernel = fields.Text("kernel", 128);
+  manifest.info.agent_token = fields.Text("agentToken", 256);
+  manifest.info.agent_silent = fields.Flag("agentSilent");
+  return fields.Check();
+}
+
+}  // namespace
+
 Result<TemplateManifest> ParseTemplateManifest(std::string_view text) {
-  const auto object = TRY(ParseObject(text));
+  auto object = TRY(ParseObject(text));
   Fields fields(object);
-  TRY(CheckFormat(fields));
+  TRY(CheckFormat(fields, kTemplateFormat));
+  TRY(CheckOwnSum(object));
   TemplateManifest manifest;
   auto& info = manifest.info;
-  fields.Require(fields.Text("kind") == "template", "kind");
+  const std::string kind_name = fields.Text("kind");
+  const auto* kind =
+      std::ranges::find(kKinds, kind_name, &std::pair<SavedKind, std::string_view>::second);
+  fields.Require(kind != kKinds.end(), "kind");
+  if (kind != kKinds.end()) info.kind = kind->first;
   info.id = fields.Text("id", 64);
   fields.Require(base::IsValidVmId(info.id), "id");
-  info.name = fields.Text("name", 64);
-  fields.Require(IsValidTemplateName(info.name), "name");
+  info.name = fields.Text("name", 129);
+  fields.Require(info.kind == SavedKind::kTemplate
+                     ? IsValidTemplateName(info.name)
+                     : info.name.empty() || IsValidSnapshotName(info.name),
+                 "name");
   info.disk_bytes = fields.Number("diskBytes", 1 << 20, 1ull << 50);
   manifest.disk_sum = fields.Text("diskSum");
-  fields.Require(IsHex(manifest.disk_sum, 64), "diskSum");
+  fields.Require(IsHexOrEmpty(manifest.disk_sum), "diskSum");
   manifest.recipe = fields.Text("recipe");
   info.memory_mib = static_cast<std::uint32_t>(fields.Number("memoryMib", 16, 1 << 24));
   info.cpus = static_cast<std::uint32_t>(fields.Number("cpus", 1, 1024));
   info.default_user = fields.Text("defaultUser", 64);
   info.default_workdir = fields.Text("defaultWorkdir");
   info.created_at = fields.Text("createdAt", 64);
+  info.source_sandbox = fields.Text("sourceSandbox", 64);
+  info.parent = fields.Text("parent", 64);
   info.env = fields.Pairs("env");
   TRY(fields.Check());
+  TRY(ParseMemory(object, manifest));
   return manifest;
 }
 

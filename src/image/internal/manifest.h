@@ -15,7 +15,8 @@
 // missing, mistyped or out-of-range field is kDataLoss and names the field.
 namespace tinderbox::image {
 
-inline constexpr int kManifestFormat = 1;
+inline constexpr int kKernelFormat = 1;
+inline constexpr int kTemplateFormat = 2;
 inline constexpr std::size_t kMaxManifestBytes = 1 << 20;
 
 struct KernelManifest {
@@ -29,10 +30,13 @@ struct KernelManifest {
   std::uint64_t initrd_bytes = 0;
 };
 
+// Of everything that is a SavedKind. It carries a checksum of itself: a flipped bit is refused.
 struct TemplateManifest {
-  Template info;         // `disk` is empty: it follows from where the manifest stands
-  std::string recipe;    // hash of what the template was built by; empty for those of users
-  std::string disk_sum;  // SparseSum of disk.img
+  Template info;          // no paths: they follow from where the manifest stands
+  std::string recipe;     // hash of what the template was built by; empty for those of users
+  std::string state_sum;  // SHA-256 of vmm.state
+  std::string disk_sum;   // SparseSum of disk.img and of memory.img; empty until it is sealed
+  std::string memory_sum;
 };
 
 std::string ToJson(const KernelManifest& manifest);
@@ -42,5 +46,7 @@ base::Result<TemplateManifest> ParseTemplateManifest(std::string_view json);
 
 // Whether `name` may name a template: 1-64 characters of [a-z0-9-_], the first a letter or digit.
 bool IsValidTemplateName(std::string_view name);
+
+std::string_view KindName(SavedKind kind);
 
 }  // namespace tinderbox::image

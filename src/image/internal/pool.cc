@@ -190,6 +190,9 @@ Result<Pool> Pool::Open(const Options& options, const Progress& progress) {
   if (has_image) TRY(FinishGrowth(real.state_dir));
   TRY(sys::MakeDirs(pool + "/templates", 0711));
   TRY(sys::MakeDirs(pool + "/sandboxes", 0711));
+  for (const char* folder : {"/boots", "/forks", "/captures"}) {
+    TRY(sys::MakeDirs(pool + folder, 0700));
+  }
   TRY(sys::RemoveTree(pool + "/trash"));
   TRY(sys::MakeDirs(pool + "/trash", 0700));
   return Pool(std::move(real), pool, has_image);

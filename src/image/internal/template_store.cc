@@ -2,20 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/internal/template_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <memory>
 
 #include "base/id.h"
 #include "image/internal/checksum.h"
 #include "image/internal/directory.h"
 #include "image/internal/ext4.h"
+#include "image/internal/saved_dir.h"
 #include "image/internal/workspace.h"
 #include "sys/file.h"
 
@@ -29,7 +27,8 @@ using base::Result;
 namespace {
 
 constexpr std::string_view kPrepareRemedy =
-    "Run 'tinderboxd prepare' as root to make the base template anew; build others again.";
+    "Run 'tinderboxd prepare' as root to make the base template anew; build others again, and take "
+    "snapshots again.";
 
 base::Error NotFound(std::string_view name) {
   return base::Error(Code::kNotFound, fmt::format("template '{}' not found", name))
@@ -45,9 +44,12 @@ base::Error Damaged(std::string_view id, const base::Error& why) {
 }  // namespace
 
 std::string TemplateStore::IdOf(std::string_view name) {
-  // 20 characters of [a-z0-9] out of the name's hash: E2B's form of a template id.
+  return IdFromText(fmt::format("tinderbox template {}", name));
+}
+
+std::string IdFromText(std::string_view text) {
   constexpr std::string_view kDigits = "abcdefghijklmnopqrstuvwxyz0123456789";
-  const auto hash = Sha256Hex(fmt::format("tinderbox template {}", name));
+  const auto hash = Sha256Hex(text);
   std::string id;
   for (std::size_t i = 0; i < 20; ++i) {
     const auto nibble = [&](std::size_t at) {
@@ -65,21 +67,17 @@ std::string TemplateStore::Dir(std::string_view id) const {
 
 Result<TemplateManifest> TemplateStore::Load(const std::string& id) const {
   if (!base::IsValidVmId(id)) return std::unexpected(NotFound(id));
-  struct stat st{};
-  if (::lstat(Dir(id).c_str(), &st) != 0) {
-    if (errno == ENOENT) return std::unexpected(NotFound(id));
-    return FailErrno(errno, fmt::format("open template '{}'", id));
+  auto manifest = LoadSaved(Dir(id));
+  if (!manifest) {
+    const Code code = manifest.error().code();
+    if (code == Code::kNotFound) return std::unexpected(NotFound(id));
+    if (code == Code::kDataLoss) return std::unexpected(Damaged(id, manifest.error()));
+    return manifest;
   }
-  const auto text = sys::ReadFile(Dir(id) + "/manifest.json", kMaxManifestBytes);
-  if (!text) return std::unexpected(Damaged(id, text.error()));
-  auto manifest = ParseTemplateManifest(*text);
-  if (!manifest && manifest.error().code() == Code::kFailedPrecondition) return manifest;
-  if (!manifest) return std::unexpected(Damaged(id, manifest.error()));
   if (manifest->info.id != id) {
     return std::unexpected(
         Damaged(id, base::Error(Code::kDataLoss, "its manifest is another template's")));
   }
-  manifest->info.disk = Dir(id) + "/disk.img";
   return manifest;
 }
 
@@ -100,6 +98,10 @@ Result<std::vector<TemplateManifest>> TemplateStore::List(std::vector<base::Erro
 Result<TemplateManifest> TemplateStore::Find(std::string_view id_or_name) const {
   auto name = id_or_name;
   if (name.ends_with(":default")) name.remove_suffix(std::string_view(":default").size());
+  // What is there under this very id needs no look at all the others.
+  if (base::IsValidVmId(name)) {
+    if (auto loaded = Load(std::string(name)); loaded) return loaded;
+  }
   std::vector<base::Error> damaged;
   for (auto& candidate : TRY(List(&damaged))) {
     if (candidate.info.name == name || candidate.info.id == name) return std::move(candidate);
@@ -112,37 +114,34 @@ Result<TemplateManifest> TemplateStore::Find(std::string_view id_or_name) const 
   return std::unexpected(NotFound(id_or_name));
 }
 
-Result<sys::UniqueFd> TemplateStore::OpenDisk(const std::string& id) const {
+Result<> TemplateStore::Check(const std::string& id) const {
   const auto manifest = TRY(Load(id));
-  auto disk = sys::Open(manifest.info.disk, O_RDONLY | O_NOFOLLOW);
-  if (!disk) return std::unexpected(Damaged(id, disk.error()));
-  if (auto checked = CheckExt4(*disk, manifest.info.disk_bytes); !checked) {
+  if (auto checked = CheckSaved(manifest); !checked) {
     return std::unexpected(Damaged(id, checked.error()));
   }
-  return disk;
+  return {};
 }
 
 Result<> TemplateStore::Verify(const std::string& id) const {
-  const auto disk = TRY(OpenDisk(id));
   const auto manifest = TRY(Load(id));
-  const auto sum = TRY_CTX(SparseSum(disk), fmt::format("verify template '{}'", id));
-  if (sum == manifest.disk_sum) return {};
-  return std::unexpected(
-      Damaged(id, base::Error(Code::kDataLoss, "its disk's checksum is another")));
+  auto verified = VerifySavedDir(manifest);
+  if (verified || verified.error().code() != Code::kDataLoss) return verified;
+  return std::unexpected(Damaged(id, verified.error()));
 }
 
 Result<> TemplateStore::Install(const std::string& dir, TemplateManifest manifest) const {
-  const auto path = dir + "/disk.img";
   {
-    const auto disk = TRY(sys::Open(path, O_RDONLY | O_NOFOLLOW));
+    const auto disk = TRY(sys::Open(dir + "/disk.img", O_RDONLY | O_NOFOLLOW));
     TRY(CheckExt4(disk, manifest.info.disk_bytes));
-    manifest.disk_sum = TRY(SparseSum(disk));
-    if (::fchmod(disk.get(), 0400) != 0 || ::fsync(disk.get()) != 0) {
-      return FailErrno(errno, fmt::format("finish '{}'", path));
-    }
   }
-  TRY(sys::WriteFileAtomic(dir + "/manifest.json", ToJson(manifest)));
+  TRY(FinishSaved(dir, manifest, true, true));
   return ReplaceDirectory(dir, Dir(manifest.info.id));
+}
+
+Result<> TemplateStore::Rename(const std::string& id, const std::string& name) const {
+  auto manifest = TRY(Load(id));
+  manifest.info.name = name;
+  return sys::WriteFileAtomic(Dir(id) + "/manifest.json", ToJson(manifest), 0600);
 }
 
 Result<> TemplateStore::Remove(const std::string& id) const {

@@ -9,11 +9,10 @@
 #include "base/error.h"
 #include "image/internal/manifest.h"
 #include "image/library.h"
-#include "sys/fd.h"
 
 namespace tinderbox::image {
 
-// The templates below <pool>/templates: <id>/{manifest.json,disk.img}.
+// The templates and snapshots below <pool>/templates, one directory each (saved_dir.h).
 class TemplateStore {
  public:
   explicit TemplateStore(std::string pool) : pool_(std::move(pool)) {}
@@ -24,19 +23,20 @@ class TemplateStore {
   // Templates that are damaged are left out; `damaged`, where given, takes why.
   base::Result<std::vector<TemplateManifest>> List(
       std::vector<base::Error>* damaged = nullptr) const;
-  // By id, name or "name:default". kNotFound "template 'x' not found"; kDataLoss where it is there
-  // but damaged.
+  // By id, name or "name:default"; an id comes first. kNotFound "template 'x' not found"; kDataLoss
+  // where it is there but damaged.
   base::Result<TemplateManifest> Find(std::string_view id_or_name) const;
 
-  // The template's disk, read-only, checked quickly (size, superblock): kDataLoss where it is
+  // Quick checks of all its files (size, superblock, the state's checksum): kDataLoss where one is
   // damaged.
-  base::Result<sys::UniqueFd> OpenDisk(const std::string& id) const;
-  // Checks all of the disk's data against its checksum.
+  base::Result<> Check(const std::string& id) const;
+  // Checks all data against the checksums.
   base::Result<> Verify(const std::string& id) const;
 
-  // Makes `dir` (of the same pool, with a disk.img) the template that `manifest` describes, in
-  // place of the one with its id. Fills in the checksum.
+  // Makes `dir` (of the same pool, complete but for its manifest) what `manifest` describes, in the
+  // place of what has its id. Fills in the checksums.
   base::Result<> Install(const std::string& dir, TemplateManifest manifest) const;
+  base::Result<> Rename(const std::string& id, const std::string& name) const;
   base::Result<> Remove(const std::string& id) const;
 
  private:

@@ -54,6 +54,14 @@ CREATE TABLE settings (
   value TEXT NOT NULL
 ) WITHOUT ROWID;
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN started_by TEXT NOT NULL DEFAULT 'boot';
+ALTER TABLE sandboxes ADD COLUMN on_timeout TEXT NOT NULL DEFAULT 'kill';
+ALTER TABLE sandboxes ADD COLUMN auto_pause_mode TEXT NOT NULL DEFAULT 'full';
+ALTER TABLE sandboxes ADD COLUMN auto_resume INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sandboxes ADD COLUMN pause_mode TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN agent_silent INTEGER NOT NULL DEFAULT 0;
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {

@@ -1,0 +1,135 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/capture.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "sandbox/agent_link.h"
+#include "sandbox/context.h"
+#include "sandbox/saved.h"
+#include "sys/file.h"
+
+namespace tinderbox::sandbox {
+
+using base::Code;
+using base::Deadline;
+using base::Result;
+
+namespace {
+
+constexpr std::chrono::seconds kGoOn{10};
+
+// What a snapshot of this VM is written over: its latest one, or else what its memory began as.
+std::string BaseOf(const ManagerOptions& options, const std::string& id) {
+  const std::string dir = fmt::format("{}/sandboxes/{}", options.library.pool_dir(), id);
+  const std::string latest = dir + "/memory.latest";
+  return sys::Exists(latest) ? latest : dir + "/memory.base";
+}
+
+Result<> SaveMemory(const ManagerOptions& options, const std::string& id, vmm::Vm& vm,
+                    const image::Capture& capture, Deadline deadline) {
+  vmm::SnapshotRequest request{.to = {.memory = capture.memory(), .state = capture.state()},
+                               .base = BaseOf(options, id)};
+  auto saved = vm.Snapshot(request, deadline);
+  if (!saved && saved.error().code() == Code::kFailedPrecondition) {
+    // What its latest snapshot is nobody knows for sure any more: then all of it.
+    request.base.clear();
+    saved = vm.Snapshot(request, deadline);
+  }
+  if (!saved) return std::unexpected(std::move(saved).error());
+  base::LogDebug("saved memory",
+                 {{"sandbox", id},
+                  {"bytes", saved->memory_bytes},
+                  {"ms", std::chrono::duration<double, std::milli>(saved->memory_took).count()}});
+  return {};
+}
+
+}  // namespace
+
+StoppedGuest::StoppedGuest(const ManagerOptions& options, store::SandboxRecord record,
+                           PauseMode mode, std::unique_ptr<vmm::Vm> vm)
+    : options_(&options),
+      record_(std::move(record)),
+      mode_(mode),
+      vm_(std::move(vm)),
+      since_(std::chrono::steady_clock::now()) {}
+
+Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
+                                        const store::SandboxRecord& record, PauseMode mode,
+                                        Deadline deadline) {
+  std::unique_ptr<vmm::Vm> vm = TRY(options.driver.Adopt(RunDirOf(options, record.id)));
+  if (mode == PauseMode::kFilesystem) {
+    auto frozen = AgentLink(options.slots, record.slot).Freeze(record.access_token, deadline);
+    if (!frozen) {
+      return base::Fail(
+          Code::kUnavailable,
+          fmt::format("the guest cannot write out its file system: {}", frozen.error().ToString()));
+    }
+  }
+  TRY_CTX(options.library.FlushDisk(record.id), fmt::format("sandbox '{}'", record.id));
+  StoppedGuest stopped(options, record, mode, std::move(vm));
+  TRY(stopped.vm_->Pause(deadline));
+  return stopped;
+}
+
+Result<image::Capture> StoppedGuest::Save(Deadline deadline) {
+  image::Capture capture = TRY(options_->library.BeginCapture());
+  if (mode_ == PauseMode::kFull) {
+    TRY(SaveMemory(*options_, record_.id, *vm_, capture, deadline));
+    TRY(options_->library.KeepMemory(record_.id, capture.memory()));
+  }
+  TRY(options_->library.CaptureDisk(capture, record_.id));
+  return capture;
+}
+
+Result<std::chrono::nanoseconds> StoppedGuest::Resume(Deadline deadline) {
+  TRY(vm_->Resume(deadline));
+  vm_.reset();
+  const auto stood = std::chrono::steady_clock::now() - since_;
+  Thaw();
+  return stood;
+}
+
+void StoppedGuest::Thaw() const {
+  if (mode_ != PauseMode::kFilesystem) return;
+  const auto thawed =
+      AgentLink(options_->slots, record_.slot).Thaw(record_.access_token, Deadline::After(kGoOn));
+  if (thawed) return;
+  base::LogWarning("a guest's file system stays frozen until its agent gives up",
+                   {{"sandbox", record_.id}, {"error", thawed.error().ToString()}});
+}
+
+StoppedGuest::~StoppedGuest() {
+  if (!vm_) return;
+  if (auto resumed = Resume(Deadline::After(kGoOn)); !resumed) {
+    base::LogWarning("a guest that was stopped does not go on",
+                     {{"sandbox", record_.id}, {"error", resumed.error().ToString()}});
+  }
+}
+
+image::Template DescribeSaved(const ManagerOptions& options, const store::SandboxRecord& record,
+                              PauseMode mode) {
+  image::Template info;
+  info.disk_bytes = record.disk_mib << 20;
+  info.memory_mib = record.memory_mib;
+  info.cpus = record.cpus;
+  // What the sandbox came from may have gone since; its agent knows its own defaults.
+  if (const auto source = options.library.FindTemplate(record.template_id)) {
+    info.default_user = source->default_user;
+    info.default_workdir = source->default_workdir;
+  }
+  for (const auto& [name, value] : record.env) info.env.emplace_back(name, value);
+  info.source_sandbox = record.id;
+  info.parent = record.template_id;
+  if (mode == PauseMode::kFull) {
+    const auto kernel = options.library.DefaultKernel();
+    info.vm = SavedVmOf(options.driver.capabilities(), kernel ? kernel->version : "");
+    info.agent_token = record.access_token;
+  }
+  return info;
+}
+
+}  // namespace tinderbox::sandbox

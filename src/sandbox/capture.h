@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "base/deadline.h"
+#include "base/error.h"
+#include "image/library.h"
+#include "sandbox/manager.h"
+#include "sandbox/open.h"
+#include "store/store.h"
+#include "vmm/driver.h"
+
+namespace tinderbox::sandbox {
+
+// A guest that stands still, such that its state can be captured. Whatever happens, it goes on
+// again when this is destroyed, unless End() was called: a failed capture never leaves a frozen
+// guest.
+class StoppedGuest {
+ public:
+  // Has the guest write out its file system first where `mode` is kFilesystem (kUnavailable where
+  // its agent does not do that), then stops its CPUs.
+  static base::Result<StoppedGuest> Stop(const ManagerOptions& options,
+                                         const store::SandboxRecord& record, PauseMode mode,
+                                         base::Deadline deadline);
+  StoppedGuest(StoppedGuest&&) = default;
+  StoppedGuest& operator=(StoppedGuest&&) = delete;
+  ~StoppedGuest();
+
+  // Memory (with kFull) and disk, into a new capture. kResourceExhausted: the disk is full.
+  base::Result<image::Capture> Save(base::Deadline deadline);
+  // It goes on. How long it stood still.
+  base::Result<std::chrono::nanoseconds> Resume(base::Deadline deadline);
+  // It is ended by the caller, and must not run again.
+  void End() { vm_.reset(); }
+
+ private:
+  StoppedGuest(const ManagerOptions& options, store::SandboxRecord record, PauseMode mode,
+               std::unique_ptr<vmm::Vm> vm);
+  void Thaw() const;
+
+  const ManagerOptions* options_;
+  store::SandboxRecord record_;
+  PauseMode mode_;
+  std::unique_ptr<vmm::Vm> vm_;  // none: it goes on already, or was ended
+  std::chrono::steady_clock::time_point since_;
+};
+
+// What the manifest says of a state of that sandbox that is saved now; the caller sets id, kind and
+// name.
+image::Template DescribeSaved(const ManagerOptions& options, const store::SandboxRecord& record,
+                              PauseMode mode);
+
+}  // namespace tinderbox::sandbox

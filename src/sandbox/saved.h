@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "image/library.h"
+#include "vmm/driver.h"
+
+namespace tinderbox::sandbox {
+
+std::string_view AcceleratorName(vmm::Accelerator accelerator);  // "kvm", "tcg"
+
+// What memory that is saved now was saved of.
+image::SavedVm SavedVmOf(const vmm::Capabilities& driver, const std::string& kernel_version);
+
+// Why saved memory cannot go on under `driver`, in words; empty where it can.
+std::string MisfitOf(const image::SavedVm& saved, const vmm::Capabilities& driver);
+
+}  // namespace tinderbox::sandbox
