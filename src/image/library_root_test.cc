@@ -29,6 +29,7 @@ namespace tinderbox::image {
 namespace {
 
 using base::Code;
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -80,6 +81,14 @@ class LibraryRootTest : public ::testing::Test {
     ASSERT_EQ(::pwrite(file.get(), bytes.data(), bytes.size(), offset),
               static_cast<ssize_t>(bytes.size()));
   }
+  // The disk of a VM that boots.
+  base::Result<std::string> Clone(const Template& source, const std::string& id, unsigned uid,
+                                  unsigned gid) {
+    const auto files =
+        library_->MakeVmFiles(source, {.sandbox_id = id, .uid = uid, .gid = gid, .memory_mib = 16});
+    if (!files) return std::unexpected(files.error());
+    return files->disk;
+  }
   std::string SandboxPath(const std::string& id) {
     return library_->pool_dir() + "/sandboxes/" + id;
   }
@@ -111,7 +120,7 @@ TEST_F(LibraryRootTest, SaysThatATemplateIsNotThere) {
 
 TEST_F(LibraryRootTest, ClonesADiskForASandbox) {
   const auto source = MakeTemplate("small");
-  const auto disk = library_->CloneDisk(source, "i0123456789", 4711, 4712);
+  const auto disk = Clone(source, "i0123456789", 4711, 4712);
   ASSERT_TRUE(disk) << disk.error().ToString();
   EXPECT_EQ(*disk, SandboxPath("i0123456789") + "/disk.img");
   const auto st = sys::Stat(*disk).value();
@@ -125,27 +134,28 @@ TEST_F(LibraryRootTest, ClonesADiskForASandbox) {
 
 TEST_F(LibraryRootTest, SandboxesDoNotSeeEachOthersWrites) {
   const auto source = MakeTemplate("small");
-  const auto one = library_->CloneDisk(source, "one", 0, 0).value();
-  const auto two = library_->CloneDisk(source, "two", 0, 0).value();
+  const auto one = Clone(source, "one", 0, 0).value();
+  const auto two = Clone(source, "two", 0, 0).value();
   Overwrite(one, kDiskBytes / 2, "written by one");
   EXPECT_NE(sys::ReadFile(one, kDiskBytes).value(), sys::ReadFile(two, kDiskBytes).value());
   EXPECT_EQ(sys::ReadFile(two, kDiskBytes).value(), sys::ReadFile(source.disk, kDiskBytes).value());
   EXPECT_TRUE(library_->VerifyTemplate(source.id));
 }
 
-TEST_F(LibraryRootTest, NeverGivesOneDiskToTwo) {
+TEST_F(LibraryRootTest, FilesOfAnEarlierRunAreReplaced) {
   const auto source = MakeTemplate("small");
-  ASSERT_TRUE(library_->CloneDisk(source, "one", 0, 0));
-  const auto again = library_->CloneDisk(source, "one", 0, 0);
-  ASSERT_FALSE(again);
-  EXPECT_EQ(again.error().code(), Code::kAlreadyExists);
-  EXPECT_TRUE(sys::Exists(SandboxPath("one") + "/disk.img"));
+  const auto disk = Clone(source, "one", 0, 0).value();
+  Overwrite(disk, kDiskBytes / 2, "written before");
+  ASSERT_TRUE(Clone(source, "one", 7, 7));
+  EXPECT_EQ(sys::ReadFile(disk, kDiskBytes).value(),
+            sys::ReadFile(source.disk, kDiskBytes).value());
+  EXPECT_EQ(sys::Stat(disk)->st_uid, 7u);
 }
 
 TEST_F(LibraryRootTest, TakesOnlySafeIds) {
   const auto source = MakeTemplate("small");
   for (const char* id : {"", ".", "..", "../x", "a/b", "A", "-a", "a\nb"}) {
-    EXPECT_EQ(library_->CloneDisk(source, id, 0, 0).error().code(), Code::kInvalidArgument) << id;
+    EXPECT_EQ(Clone(source, id, 0, 0).error().code(), Code::kInvalidArgument) << id;
     EXPECT_EQ(library_->RemoveSandbox(id).error().code(), Code::kInvalidArgument) << id;
     EXPECT_EQ(library_->RemoveTemplate(id).error().code(), Code::kNotFound) << id;
   }
@@ -154,7 +164,7 @@ TEST_F(LibraryRootTest, TakesOnlySafeIds) {
 
 TEST_F(LibraryRootTest, RemovesSandboxesWithoutFollowingLinks) {
   const auto source = MakeTemplate("small");
-  ASSERT_TRUE(library_->CloneDisk(source, "one", 0, 0));
+  ASSERT_TRUE(Clone(source, "one", 0, 0));
   ASSERT_EQ(::symlink((library_->pool_dir() + "/templates").c_str(),
                       (SandboxPath("one") + "/link").c_str()),
             0);
@@ -166,11 +176,12 @@ TEST_F(LibraryRootTest, RemovesSandboxesWithoutFollowingLinks) {
 
 TEST_F(LibraryRootTest, RefusesADamagedTemplateDisk) {
   const auto refused = [&](const Template& source) {
-    const auto disk = library_->CloneDisk(source, "one", 0, 0);
+    const auto disk = Clone(source, "one", 0, 0);
     EXPECT_FALSE(disk);
     EXPECT_EQ(disk.error().code(), Code::kDataLoss) << disk.error().ToString();
-    EXPECT_THAT(disk.error().message(), HasSubstr("is damaged"));
-    EXPECT_FALSE(disk.error().remedy().empty());
+    EXPECT_THAT(disk.error().message(),
+                AnyOf(HasSubstr("is damaged"), HasSubstr("cannot be read")));
+    EXPECT_THAT(disk.error().message(), HasSubstr(source.disk));
     EXPECT_FALSE(sys::Exists(SandboxPath("one"))) << "something is left";
   };
   const auto superblock = MakeTemplate("superblock");
@@ -196,8 +207,7 @@ TEST_F(LibraryRootTest, VerifiesEveryByteOfATemplate) {
   const auto source = MakeTemplate("small");
   EXPECT_TRUE(library_->VerifyTemplate(source.id));
   Overwrite(source.disk, kDiskBytes - 5, "x");
-  EXPECT_TRUE(library_->CloneDisk(source, "one", 0, 0))
-      << "the quick check looks at the superblock";
+  EXPECT_TRUE(Clone(source, "one", 0, 0)) << "the quick check looks at the superblock";
   EXPECT_EQ(library_->VerifyTemplate(source.id).error().code(), Code::kDataLoss);
 }
 
@@ -211,13 +221,13 @@ TEST_F(LibraryRootTest, ADamagedManifestHidesNoOtherTemplate) {
   EXPECT_EQ(library_->FindTemplate("bad").error().code(), Code::kDataLoss);
   EXPECT_EQ(library_->FindTemplate(bad.id).error().code(), Code::kDataLoss);
   EXPECT_EQ(library_->FindTemplate("other").error().code(), Code::kNotFound);
-  EXPECT_EQ(library_->CloneDisk(bad, "one", 0, 0).error().code(), Code::kDataLoss);
-  EXPECT_TRUE(library_->CloneDisk(good, "one", 0, 0));
+  EXPECT_EQ(Clone(bad, "one", 0, 0).error().code(), Code::kDataLoss);
+  EXPECT_TRUE(Clone(good, "one", 0, 0));
 }
 
 TEST_F(LibraryRootTest, RemovesTemplatesButNotTheirClones) {
   const auto source = MakeTemplate("small");
-  const auto disk = library_->CloneDisk(source, "one", 0, 0).value();
+  const auto disk = Clone(source, "one", 0, 0).value();
   ASSERT_TRUE(library_->RemoveTemplate(source.id));
   EXPECT_EQ(library_->RemoveTemplate(source.id).error().code(), Code::kNotFound);
   EXPECT_EQ(library_->FindTemplate("small").error().code(), Code::kNotFound);

@@ -141,7 +141,8 @@ Result<> AgentLink::Thaw(const std::string& token, Deadline deadline) const {
   return Call("/fsthaw", token, "let the guest's file system go on", deadline);
 }
 
-Result<> AgentLink::WarmUp(Deadline deadline) const {
+Result<> AgentLink::WarmUp(vmm::LaunchedVm& vm, Deadline deadline) const {
+  TRY(AwaitInit(vm, {.sandbox_id = "tinderbox"}, {}, deadline));
   net::HttpClient client(TRY(slots_.Dial(slot_, kAgentPort, deadline)), "the sandbox's agent");
   const json::object process = {{"cmd", "/bin/bash"}, {"args", json::array{"-l", "-c", "true"}}};
   auto stream = TRY_CTX(net::ConnectStream::Start(std::move(client), "/process.Process/Start", {},

@@ -44,9 +44,10 @@ class AgentLink {
   // it go on, as does the agent itself after 30 s.
   base::Result<> Freeze(const std::string& token, base::Deadline deadline) const;
   base::Result<> Thaw(const std::string& token, base::Deadline deadline) const;
-  // Runs a shell that does nothing, once: what a first command has to fetch from disk, to fault in
-  // and (under emulation) to translate is there afterwards. Only before there is a token.
-  base::Result<> WarmUp(base::Deadline deadline) const;
+  // Does once what every sandbox will do first: an identity (a placeholder's) is set, and a shell
+  // run that does nothing. What that has to fetch from disk, to fault in and (under emulation) to
+  // translate is there afterwards. Only before there is a token.
+  base::Result<> WarmUp(vmm::LaunchedVm& vm, base::Deadline deadline) const;
 
  private:
   base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,

@@ -96,7 +96,7 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
     const AgentLink agent(options_.slots, record.slot);
     TRY(agent.AwaitHealth(started.vm->process(), deadline));
     clock.Stage("boot");
-    if (auto warm = agent.WarmUp(deadline); !warm) {
+    if (auto warm = agent.WarmUp(started.vm->process(), deadline); !warm) {
       // An image without a shell boots all the same.
       base::LogWarning("a template's first command failed",
                        {{"template", source.name}, {"error", warm.error().ToString()}});

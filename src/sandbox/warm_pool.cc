@@ -200,9 +200,8 @@ Result<WarmVm> WarmPool::Make(const Hot& hot) {
                                           clock, deadline));
     member.vm = started.vm;
     const AgentLink agent(options_.slots, member.slot.index);
-    TRY(agent.AwaitHealth(member.vm->process(), deadline));
     // Under emulation this is where nearly all the time of a first command goes.
-    static_cast<void>(agent.WarmUp(deadline));
+    static_cast<void>(agent.WarmUp(member.vm->process(), deadline));
     return member.vm->Pause(deadline);
   };
   if (auto made = make(); !made) {

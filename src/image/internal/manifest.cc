@@ -158,7 +158,7 @@ Result<> CheckOwnSum(json::object object) {
   const std::string expected = sum != nullptr ? std::string(*sum) : std::string();
   // Not erase(), which puts the last field into the gap; it is the last one anyway.
   if (object.empty() || std::prev(object.end())->key() != kOwnSum) {
-    return Fail(Code::kDataLoss, "read manifest: it has no checksum");
+    return Fail(Code::kDataLoss, fmt::format("read manifest: bad or missing field '{}'", kOwnSum));
   }
   object.erase(std::prev(object.end()));
   if (Sha256Hex(json::serialize(object)) == expected) return {};
@@ -289,7 +289,6 @@ Result<TemplateManifest> ParseTemplateManifest(std::string_view text) {
   auto object = TRY(ParseObject(text));
   Fields fields(object);
   TRY(CheckFormat(fields, kTemplateFormat));
-  TRY(CheckOwnSum(object));
   TemplateManifest manifest;
   auto& info = manifest.info;
   const std::string kind_name = fields.Text("kind");
@@ -318,6 +317,7 @@ Result<TemplateManifest> ParseTemplateManifest(std::string_view text) {
   info.env = fields.Pairs("env");
   TRY(fields.Check());
   TRY(ParseMemory(object, manifest));
+  TRY(CheckOwnSum(std::move(object)));
   return manifest;
 }
 

@@ -100,7 +100,7 @@ TEST(ManifestTest, RefusesValuesThatWouldBeDangerous) {
 
 TEST(ManifestTest, SaysThatALaterFormatNeedsALaterVersion) {
   auto object = boost::json::parse(ToJson(SomeTemplate())).as_object();
-  object["formatVersion"] = kManifestFormat + 1;
+  object["formatVersion"] = kTemplateFormat + 1;
   const auto read = ParseTemplateManifest(boost::json::serialize(object));
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code(), Code::kFailedPrecondition);
@@ -120,6 +120,51 @@ TEST(ManifestTest, SurvivesGarbage) {
   }
   EXPECT_FALSE(ParseTemplateManifest(std::string(1000, '[')));
   EXPECT_FALSE(ParseTemplateManifest("[]"));
+}
+
+TEST(ManifestTest, KeepsWhatMemoryWasSavedOf) {
+  auto written = SomeTemplate();
+  written.info.kind = SavedKind::kSnapshot;
+  written.info.name = "mine:v1.2";
+  written.info.source_sandbox = "i0123";
+  written.info.parent = "tparent";
+  written.info.vm = SavedVm{.vmm = "qemu",
+                            .vmm_version = "7.2.22",
+                            .accelerator = "tcg",
+                            .cpu = "qemu max",
+                            .tsc_khz = 2500123,
+                            .kernel = "6.1.0-41-cloud-amd64"};
+  written.info.agent_token = "secret";
+  written.info.agent_silent = true;
+  written.state_sum = std::string(64, 'a');
+  const auto read = ParseTemplateManifest(ToJson(written));
+  ASSERT_TRUE(read) << read.error().ToString();
+  EXPECT_EQ(read->info.kind, SavedKind::kSnapshot);
+  EXPECT_EQ(read->info.name, "mine:v1.2");
+  EXPECT_EQ(read->info.source_sandbox, "i0123");
+  EXPECT_EQ(read->info.parent, "tparent");
+  EXPECT_EQ(read->info.vm, written.info.vm);
+  EXPECT_EQ(read->info.agent_token, "secret");
+  EXPECT_TRUE(read->info.agent_silent);
+  EXPECT_EQ(read->state_sum, written.state_sum);
+  EXPECT_EQ(read->memory_sum, "");
+}
+
+TEST(ManifestTest, RefusesEveryFlippedBit) {
+  const auto json = ToJson(SomeTemplate());
+  for (std::size_t at = 0; at + 1 < json.size(); ++at) {  // the last one is the line's end
+    for (int bit = 0; bit < 8; ++bit) {
+      auto flipped = json;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << bit));
+      EXPECT_FALSE(ParseTemplateManifest(flipped)) << at << ": " << flipped;
+    }
+  }
+}
+
+TEST(ManifestTest, KnowsSnapshotNames) {
+  for (const char* name : {"a", "mine:v1", "mine:1.2_x-y"}) EXPECT_TRUE(IsValidSnapshotName(name));
+  for (const char* name : {"", ":", "a:", ":a", "a:b:c", "a:B", "a:/", "a/b:c"})
+    EXPECT_FALSE(IsValidSnapshotName(name)) << name;
 }
 
 TEST(ManifestTest, KnowsTemplateNames) {
