@@ -239,6 +239,7 @@ class JailedDriver final : public vmm::Driver {
 
   std::vector<std::string> arguments;
   bool fail_launch = false;
+  std::atomic<int> fail_launches = 0;  // so many fail, and no more
 
   const vmm::Capabilities& capabilities() const override { return capabilities_; }
   base::Result<vmm::LaunchPlan> Plan(const vmm::VmSpec&) const override {
@@ -246,6 +247,8 @@ class JailedDriver final : public vmm::Driver {
   }
   base::Result<std::unique_ptr<vmm::Vm>> Launch(const vmm::VmSpec& spec,
                                                 base::Deadline deadline) override {
+    if (fail_launches > 0 && fail_launches-- > 0)
+      return base::Fail(base::Code::kInternal, "failed");
     if (fail_launch) return base::Fail(base::Code::kInternal, "step 'pivot' failed");
     vmm::LaunchSpec launch;
     launch.id = spec.id;

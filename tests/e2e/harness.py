@@ -77,20 +77,27 @@ class Daemon:
     def __init__(self, vmm="auto", extra="", extra_top="", ready=0):
         self.port = free_port()
         self.process = None
+        self.vmm, self.extra, self.extra_top, self.ready = vmm, extra, extra_top, ready
         RUN.mkdir(parents=True, exist_ok=True)
         self.config = RUN / "tinderbox.toml"
-        self.config.write_text(
-            extra_top + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=vmm, ready=ready)
-            + extra
-        )
+        self.write_config()
         self.log = RUN / "tinderboxd.log"
         self.key = None
 
-    def start(self):
+    def write_config(self):
+        self.config.write_text(
+            self.extra_top
+            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm, ready=self.ready)
+            + self.extra
+        )
+
+    def start(self, die_at=None):
+        """`die_at`: the daemon kills itself at this point (src/sandbox/stage.h)."""
         output = open(self.log, "ab")
         self.process = subprocess.Popen(
             [program("tinderboxd"), "run", "--config", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, **({"TINDERBOX_DIE_AT": die_at} if die_at else {})},
         )
         output.close()
 
@@ -220,14 +227,16 @@ def read(path):
     return ""
 
 
-def host_objects():
-    """What of this daemon's sandboxes is on the host: nothing, once all are removed."""
+def host_objects(disks=True):
+    """What of this daemon's sandboxes is on the host: nothing, once all are removed. Without `disks`, files of
+    paused ones do not count."""
 
     def look():
         found = [f"netns {n}" for n in os.listdir("/run/netns") if n.startswith(PREFIX + "-")] if os.path.isdir("/run/netns") else []
         found += [f"link {n}" for n in os.listdir("/sys/class/net") if n.startswith(PREFIX + "v")]
         found += [f"run {p}" for p in RUN.glob("vm/*")]
-        found += [f"disk {p}" for p in STATE.glob("pool/sandboxes/*")]
+        found += [f"disk {p}" for p in STATE.glob("pool/sandboxes/*" if disks else "pool/sandboxes/*/disk.img")]
+        found += [f"half-made {p}" for p in [*STATE.glob("pool/captures/*"), *STATE.glob("pool/forks/*")]]
         found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob("*/tinderbox-e2e/*/")]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             comm = read(f"/proc/{pid}/comm").strip()
