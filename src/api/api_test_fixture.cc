@@ -48,6 +48,11 @@ Result<SandboxInfo> FakeManager::Create(const sandbox::CreateRequest& request) {
   SandboxInfo info = Running("inew" + std::to_string(creates.size()));
   info.metadata = request.metadata;
   info.options_json = request.options_json;
+  info.on_timeout = request.on_timeout;
+  info.auto_pause_mode = request.auto_pause_mode;
+  info.auto_resume = request.auto_resume;
+  info.started_by = request.cold ? "boot" : "restore";
+  info.timings_ms = {{"network", 1.5}, {"total", 20}};
   sandboxes[info.id] = info;
   return info;
 }
@@ -106,19 +111,24 @@ Result<> FakeManager::Pause(std::string_view id, const sandbox::PauseRequest& re
   auto info = Get(id);
   if (!info) return std::unexpected(info.error());
   if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  pauses.push_back(request);
+  if (fail_change) return std::unexpected(*fail_change);
   info->state = State::kPaused;
   info->pause_mode = request.mode;
   Put(*info);
   return {};
 }
 
-Result<SandboxInfo> FakeManager::Resume(std::string_view id, const sandbox::ResumeRequest&) {
+Result<SandboxInfo> FakeManager::Resume(std::string_view id,
+                                        const sandbox::ResumeRequest& request) {
   auto info = Get(id);
   if (!info) return info;
   if (info->state != State::kPaused)
     return Fail(Code::kFailedPrecondition, "it is running already");
+  resumes.push_back(request);
   info->state = State::kRunning;
   info->pause_mode.reset();
+  info->agent_silent_at_pause = false;
   Put(*info);
   return info;
 }
@@ -139,12 +149,15 @@ Result<std::vector<Result<SandboxInfo>>> FakeManager::Fork(std::string_view id,
   const auto info = Get(id);
   if (!info) return std::unexpected(info.error());
   if (info->state != State::kRunning) return Fail(Code::kFailedPrecondition, "it is not running");
+  forks.push_back(request);
+  if (fail_change) return std::unexpected(*fail_change);
   std::vector<Result<SandboxInfo>> children;
   for (std::uint32_t i = 0; i < request.count; ++i) {
     SandboxInfo child = Running(std::string(id) + "child" + std::to_string(i));
     Put(child);
     children.emplace_back(std::move(child));
   }
+  if (request.count == 3) children[1] = Fail(Code::kResourceExhausted, "no room for the second");
   return children;
 }
 
@@ -152,7 +165,11 @@ Result<sandbox::TemplateInfo> FakeManager::Snapshot(std::string_view id,
                                                     const sandbox::SnapshotOptions& options) {
   if (auto found = Get(id); !found) return std::unexpected(found.error());
   const std::lock_guard lock(mutex);
+  snapshot_options.push_back(options);
+  if (fail_change) return std::unexpected(*fail_change);
   sandbox::TemplateInfo snapshot;
+  snapshot.created_at = "2026-11-24T00:00:0" + std::to_string(snapshots.size() % 10) + "Z";
+  snapshot.has_memory = options.mode == sandbox::PauseMode::kFull;
   snapshot.id = "snap" + std::to_string(snapshots.size());
   if (!options.name.empty()) snapshot.names = {options.name};
   snapshot.is_snapshot = true;
@@ -163,6 +180,7 @@ Result<sandbox::TemplateInfo> FakeManager::Snapshot(std::string_view id,
 
 Result<SandboxInfo> FakeManager::Rollback(std::string_view id, std::string_view snapshot) {
   TRY(GetTemplate(snapshot));
+  rollbacks.push_back(std::string(id) + " " + std::string(snapshot));
   return Get(id);
 }
 
@@ -191,6 +209,7 @@ Result<sandbox::TemplateInfo> FakeManager::GetTemplate(std::string_view id_or_na
 
 Result<> FakeManager::RemoveTemplate(std::string_view id_or_name) {
   const auto found = TRY(GetTemplate(id_or_name));
+  if (fail_change) return std::unexpected(*fail_change);
   const std::lock_guard lock(mutex);
   std::erase_if(snapshots, [&](const auto& each) { return each.id == found.id; });
   return {};
@@ -198,6 +217,7 @@ Result<> FakeManager::RemoveTemplate(std::string_view id_or_name) {
 
 Result<> FakeManager::Verify(std::string_view id_or_name) {
   TRY(GetTemplate(id_or_name));
+  if (id_or_name == "snap0") return Fail(Code::kDataLoss, "'memory.img' differs");
   return {};
 }
 
@@ -311,6 +331,15 @@ net::HttpResponse ApiTest::CallAsRoot(const std::string& method, const std::stri
 net::HttpResponse ApiTest::CallWithoutKey(const std::string& method, const std::string& target,
                                           net::HttpHeaders headers, const std::string& body) {
   return Exchange(Client(), method, target, body, std::move(headers));
+}
+
+void ExpectError(const net::HttpResponse& response, int status, std::string_view words) {
+  EXPECT_EQ(response.status, status) << response.body;
+  EXPECT_EQ(Header(response, "Content-Type"), "application/json");
+  const auto body = Json(response);
+  ASSERT_TRUE(body.is_object()) << response.body;
+  EXPECT_EQ(body.at("code").as_int64(), status);
+  EXPECT_TRUE(std::string_view(body.at("message").as_string()).contains(words)) << response.body;
 }
 
 boost::json::value Json(const net::HttpResponse& response) {

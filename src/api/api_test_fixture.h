@@ -59,11 +59,17 @@ class FakeManager final : public sandbox::Manager {
   std::mutex mutex;
   std::map<std::string, sandbox::SandboxInfo, std::less<>> sandboxes;
   std::vector<sandbox::CreateRequest> creates;
+  std::vector<sandbox::PauseRequest> pauses;
+  std::vector<sandbox::ResumeRequest> resumes;
+  std::vector<sandbox::ForkRequest> forks;
+  std::vector<sandbox::SnapshotOptions> snapshot_options;
+  std::vector<std::string> rollbacks;  // "<sandbox> <snapshot>"
   std::vector<sandbox::TemplateInfo> snapshots;
   std::vector<std::pair<std::string, std::int64_t>>
       timeouts;                     // "set:<id>" or "extend:<id>", seconds
   std::function<void()> in_create;  // runs within every Create
   std::optional<base::Error> fail_create;
+  std::optional<base::Error> fail_change;  // of every pause, fork, snapshot, rollback, removal
   std::map<std::uint16_t, std::uint16_t> ports;  // of the guest → of this host's loopback
   std::function<void()> before_dial_returns;
   std::atomic<int> dials = 0;
@@ -80,9 +86,6 @@ class FakeHost final : public HostView {
   boost::json::object Info() override { return {{"version", "0"}}; }
   std::vector<Check> Doctor() override {
     return {{"root", "ok", "runs as root", ""}, {"kvm", "fail", "none", "Buy a better host."}};
-  }
-  base::Result<std::vector<TemplateView>> Templates() override {
-    return std::vector<TemplateView>{{"t1", "base", 1, 512, 2048, "2026-11-24T00:00:00Z"}};
   }
   boost::json::object SandboxPaths(const sandbox::SandboxInfo& info) override {
     return {{"runDir", "/run/" + info.id}};
@@ -120,5 +123,7 @@ class ApiTest : public testing::Test {
 
 boost::json::value Json(const net::HttpResponse& response);
 std::string Header(const net::HttpResponse& response, std::string_view name);
+// An error as every client needs it, with `words` in its message.
+void ExpectError(const net::HttpResponse& response, int status, std::string_view words = "");
 
 }  // namespace tinderbox::api

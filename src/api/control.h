@@ -8,6 +8,7 @@
 
 #include "api/host_view.h"
 #include "api/idempotency.h"
+#include "api/metrics.h"
 #include "api/router.h"
 #include "sandbox/manager.h"
 #include "store/store.h"
@@ -21,20 +22,29 @@ struct ControlContext {
   HostView& host;
   std::string domain;  // of the sandboxes' host names; empty: none
   IdempotencyCache creates;
+  MetricSampler metrics;
 };
 
-// Every route of the control API: E2B's (sandbox_routes.cc, template_routes.cc), those of E2B that
-// this version refuses (unsupported_routes.cc), and our own (host_routes.cc).
+// Every route of the control API: E2B's, our own, and those of E2B that this version refuses.
 std::vector<Route> ControlRoutes();
 
 // The routes of each file.
 std::vector<Route> SandboxRoutes();
+std::vector<Route> LifecycleRoutes();
+std::vector<Route> LogRoutes();
+std::vector<Route> MetricRoutes();
 std::vector<Route> TemplateRoutes();
 std::vector<Route> HostRoutes();
 std::vector<Route> UnsupportedRoutes();
 
 // The sandbox's id of a path: "id" or "id-clientID". kInvalidArgument for what can be neither.
 base::Result<std::string> SandboxIdOf(std::string_view parameter);
+
+// The sandbox of a path, if E2B's API shows it: one that runs or is paused. kNotFound otherwise.
+base::Result<sandbox::SandboxInfo> FindVisible(ControlContext& context, const Request& request);
+
+// "?timings=true": the caller wants to know how long the stages of the start took.
+bool WantsTimings(const Request& request);
 
 // src/schema/openapi.yaml
 std::string_view OpenApiText();

@@ -5,12 +5,12 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/json.hpp>
 #include <limits>
 #include <utility>
 
 #include "api/request_fields.h"
+#include "api/template_name.h"
 
 namespace tinderbox::api {
 namespace {
@@ -48,28 +48,31 @@ void ReadMaps(FieldReader& fields, sandbox::CreateRequest& request) {
   }
 }
 
-// False is what happens anyhow, so it is taken; true is refused.
-void RefuseTrue(FieldReader& fields, std::string_view name) {
-  if (fields.Bool(name).value_or(false)) fields.Unsupported(name, kLater);
-}
-
 void RefuseItems(FieldReader& fields, std::string_view name) {
   if (const auto* array = fields.Array(name); array != nullptr && !array->empty()) {
     fields.Unsupported(name, kLater);
   }
 }
 
-void ReadLifecycle(FieldReader& fields) {
-  const bool auto_pause = fields.Bool("autoPause").value_or(false);
-  if (auto_pause) fields.Unsupported("autoPause", "sandboxes cannot be paused yet");
-  if (const auto memory = fields.Bool("autoPauseMemory"); memory && !*memory && !auto_pause) {
+void ReadLifecycle(FieldReader& fields, sandbox::CreateRequest& request) {
+  const bool pause = fields.Bool("autoPause").value_or(false);
+  const bool memory = fields.Bool("autoPauseMemory").value_or(true);
+  if (pause) request.on_timeout = sandbox::TimeoutAction::kPause;
+  if (!memory) request.auto_pause_mode = sandbox::PauseMode::kFilesystem;
+  if (!memory && !pause)
     fields.Fail("autoPauseMemory", "may be false only where autoPause is true");
-  }
   if (const auto* resume = fields.Object("autoResume")) {
     FieldReader inner(*resume, fields.NameOf("autoResume."));
-    RefuseTrue(inner, "enabled");
+    request.auto_resume = inner.Bool("enabled").value_or(false);
+    if (request.auto_resume && !memory) {
+      inner.Fail(
+          "enabled",
+          "may be true only where autoPauseMemory is not false: traffic cannot wake what has "
+          "to boot");
+    }
     if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
   }
+  request.cold = fields.Bool("cold").value_or(false);
 }
 
 void ReadDnsServers(FieldReader& fields) {
@@ -140,38 +143,6 @@ void ReadSize(FieldReader& fields, sandbox::CreateRequest& request) {
 
 }  // namespace
 
-Result<std::string> NormalTemplateName(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const auto first = text.find_first_not_of(kSpace);
-  std::string name;
-  if (first != text.npos) {
-    name = std::string(text.substr(first, text.find_last_not_of(kSpace) - first + 1));
-  }
-  std::ranges::transform(name, name.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  const auto all_of = [](std::string_view part, std::string_view extra) {
-    return !part.empty() && std::ranges::all_of(part, [extra](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || extra.contains(c);
-    });
-  };
-  std::string_view rest = name;
-  bool good = name.size() <= 256;
-  if (const auto colon = rest.find(':'); colon != rest.npos) {
-    good = good && all_of(rest.substr(colon + 1), "-_.");
-    rest = rest.substr(0, colon);
-  }
-  if (const auto slash = rest.find('/'); slash != rest.npos) {
-    good = good && all_of(rest.substr(0, slash), "-_");
-    rest = rest.substr(slash + 1);
-  }
-  if (!good || !all_of(rest, "-_")) {
-    return base::Fail(Code::kInvalidArgument,
-                      fmt::format("'{}' is no template's id or name", name.substr(0, 256)));
-  }
-  return name;
-}
-
 Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation generation) {
   const boost::json::object object = TRY(ParseObject(body, false));
   FieldReader fields(object);
@@ -191,7 +162,7 @@ Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation gen
   request.allow_internet = fields.Bool("allow_internet_access").value_or(true);
   // Every sandbox is secured, whatever the old generation of clients asks for.
   static_cast<void>(fields.Bool("secure"));
-  ReadLifecycle(fields);
+  ReadLifecycle(fields, request);
   if (ReadNetwork(fields)) request.allow_internet = false;
   RefuseItems(fields, "volumeMounts");
   ReadIam(fields);

@@ -20,10 +20,7 @@ inline constexpr std::int64_t kMaxTimeoutSeconds = std::int64_t{365} * 24 * 3600
 // The body of a create call. Everything in it is either honoured or refused with kInvalidArgument
 // that names the field: a caller who asks for a rule that is not enforced must learn of it.
 //
-// Ours, beyond E2B's: `memoryMB` and `cpuCount`.
+// Ours, beyond E2B's: `memoryMB`, `cpuCount` and `cold`.
 base::Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation generation);
-
-// "[namespace/]name[:tag]", trimmed and in lower case; kInvalidArgument otherwise.
-base::Result<std::string> NormalTemplateName(std::string_view text);
 
 }  // namespace tinderbox::api

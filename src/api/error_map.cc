@@ -33,15 +33,35 @@ unsigned HttpStatus(Code code) {
 
 bool MayRetry(Code code) { return code == Code::kUnavailable || code == Code::kAborted; }
 
-Answer ErrorAnswer(const base::Error& error) {
+namespace {
+
+boost::json::object Body(unsigned status, const base::Error& error) {
   boost::json::object body;
-  body["code"] = HttpStatus(error.code());
+  body["code"] = status;
   body["message"] = ValidUtf8(error.ToString());
   body["cause"] = base::CodeName(error.code());
-  if (!error.remedy().empty()) body["remedy"] = error.remedy();
-  Answer answer = JsonAnswer(HttpStatus(error.code()), std::move(body));
+  if (!error.remedy().empty()) body["remedy"] = ValidUtf8(error.remedy());
+  return body;
+}
+
+}  // namespace
+
+boost::json::object ErrorJson(const base::Error& error) {
+  return Body(HttpStatus(error.code()), error);
+}
+
+Answer ErrorAnswer(const base::Error& error) {
+  Answer answer = JsonAnswer(HttpStatus(error.code()), ErrorJson(error));
   if (!MayRetry(error.code())) answer.headers.Add("Should-Retry", "false");
   if (error.code() == Code::kUnavailable) answer.headers.Add("Retry-After", "1");
+  return answer;
+}
+
+Answer Refusal(unsigned status, const base::Error& error, std::string_view error_code) {
+  boost::json::object body = Body(status, error);
+  if (!error_code.empty()) body["error_code"] = error_code;
+  Answer answer = JsonAnswer(status, std::move(body));
+  answer.headers.Add("Should-Retry", "false");
   return answer;
 }
 

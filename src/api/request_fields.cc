@@ -120,4 +120,9 @@ base::Result<> FieldReader::Finish() {
   return {};
 }
 
+base::Result<> ExpectNoFields(std::string_view body) {
+  const boost::json::object object = TRY(ParseObject(body, true));
+  return FieldReader(object).Finish();
+}
+
 }  // namespace tinderbox::api

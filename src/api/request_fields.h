@@ -17,6 +17,9 @@ namespace tinderbox::api {
 // Parses a request's body as a JSON object; an empty body counts as {} where `may_be_empty`.
 base::Result<boost::json::object> ParseObject(std::string_view body, bool may_be_empty);
 
+// For a call without options: an empty body or {}.
+base::Result<> ExpectNoFields(std::string_view body);
+
 // Reads the fields of a request's object, each by name and type. The first thing that is wrong is
 // kept, and told at the end with the field's name; whatever was not asked for is refused by Finish,
 // so that nothing that a caller wanted is ever ignored in silence. `null` counts as absent.

@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 #include <ctime>
+#include <utility>
 
 #include "api/text.h"
 #include "schema/envd_version.h"
@@ -40,6 +41,7 @@ void AddEntry(boost::json::object& out, const sandbox::SandboxInfo& info) {
   out["memoryMB"] = info.memory_mib;
   out["diskSizeMB"] = info.disk_mib;
   out["metadata"] = MetadataJson(info);
+  if (info.agent_silent_at_pause) out["envdUnresponsiveAtPause"] = true;
 }
 
 // The options that ParseCreate kept; {} where they cannot be read.
@@ -47,6 +49,11 @@ boost::json::object Options(const sandbox::SandboxInfo& info) {
   boost::system::error_code error;
   auto value = boost::json::parse(info.options_json.empty() ? "{}" : info.options_json, error);
   return !error && value.is_object() ? value.as_object() : boost::json::object();
+}
+
+boost::json::object Lifecycle(const sandbox::SandboxInfo& info) {
+  const bool pause = info.on_timeout == sandbox::TimeoutAction::kPause;
+  return {{"onTimeout", pause ? "pause" : "kill"}, {"autoResume", info.auto_resume}};
 }
 
 }  // namespace
@@ -83,6 +90,13 @@ boost::json::object SandboxJson(const sandbox::SandboxInfo& info, const std::str
   return out;
 }
 
+void AddTimings(boost::json::object& out, const sandbox::SandboxInfo& info) {
+  if (!info.started_by.empty()) out["startedBy"] = info.started_by;
+  boost::json::object timings;
+  for (const auto& [stage, ms] : info.timings_ms) timings[stage] = ms;
+  out["timingsMs"] = std::move(timings);
+}
+
 boost::json::object ListEntryJson(const sandbox::SandboxInfo& info) {
   boost::json::object out;
   AddEntry(out, info);
@@ -99,7 +113,10 @@ boost::json::object DetailJson(const sandbox::SandboxInfo& info, const std::stri
     out["allowInternetAccess"] = *internet;
   }
   if (const auto* network = options.if_contains("network")) out["network"] = *network;
-  out["lifecycle"] = {{"onTimeout", "kill"}, {"autoResume", false}};
+  out["lifecycle"] = Lifecycle(info);
+  if (info.state == State::kPaused && info.pause_mode) {
+    out["pauseMode"] = sandbox::PauseModeName(*info.pause_mode);
+  }
   return out;
 }
 
@@ -121,9 +138,12 @@ boost::json::object InspectJson(const sandbox::SandboxInfo& info) {
   out["exitCode"] =
       info.exit_code ? boost::json::value(*info.exit_code) : boost::json::value(nullptr);
   out["exitDetail"] = ValidUtf8(info.exit_detail);
-  boost::json::object timings;
-  for (const auto& [stage, ms] : info.timings_ms) timings[stage] = ms;
-  out["timingsMs"] = std::move(timings);
+  boost::json::object lifecycle = Lifecycle(info);
+  lifecycle["autoPauseMode"] = sandbox::PauseModeName(info.auto_pause_mode);
+  out["lifecycle"] = std::move(lifecycle);
+  out["pauseMode"] = info.pause_mode ? boost::json::value(sandbox::PauseModeName(*info.pause_mode))
+                                     : boost::json::value(nullptr);
+  AddTimings(out, info);
   return out;
 }
 

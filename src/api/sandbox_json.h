@@ -20,8 +20,10 @@ std::string Rfc3339(std::int64_t ms);
 // shows no sandbox (creating, stopping, dead, failed).
 std::string_view E2bState(sandbox::State state);
 
-// The answer to create and connect.
+// The answer to create, connect, resume, and part of that to fork.
 boost::json::object SandboxJson(const sandbox::SandboxInfo& info, const std::string& domain);
+// startedBy and timingsMs: how the last start went.
+void AddTimings(boost::json::object& out, const sandbox::SandboxInfo& info);
 // An entry of a list.
 boost::json::object ListEntryJson(const sandbox::SandboxInfo& info);
 // GET /sandboxes/{id}.

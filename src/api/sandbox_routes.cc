@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "api/control.h"
 #include "api/create_body.h"
@@ -14,7 +13,6 @@
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 #include "api/sandbox_list.h"
-#include "api/text.h"
 
 namespace tinderbox::api {
 namespace {
@@ -23,20 +21,9 @@ using base::Code;
 using base::Result;
 using sandbox::SandboxInfo;
 
-constexpr std::size_t kLogBytes = 256 << 10;
-
 template <typename T>
 Answer ErrorOf(const Result<T>& result) {
   return ErrorAnswer(result.error());
-}
-
-// A sandbox that E2B's API shows: one that runs or is paused.
-Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request) {
-  const std::string id = TRY(SandboxIdOf(request.params.at(0)));
-  SandboxInfo info = TRY(context.manager.Get(id));
-  if (!E2bState(info.state).empty()) return info;
-  return base::Fail(Code::kNotFound, fmt::format("sandbox '{}' was not found: it is {}", id,
-                                                 sandbox::StateName(info.state)));
 }
 
 Answer Create(ControlContext& context, const Request& request, Generation generation) {
@@ -45,7 +32,9 @@ Answer Create(ControlContext& context, const Request& request, Generation genera
   const auto create = [&]() -> Answer {
     const auto info = context.manager.Create(*parsed);
     if (!info) return ErrorOf(info);
-    return JsonAnswer(201, SandboxJson(*info, context.domain));
+    boost::json::object out = SandboxJson(*info, context.domain);
+    if (WantsTimings(request)) AddTimings(out, *info);
+    return JsonAnswer(201, std::move(out));
   };
   const auto key = request.headers.Find("Idempotency-Key");
   if (!key) return create();
@@ -115,8 +104,6 @@ Result<std::int64_t> ReadSeconds(const Request& request, std::string_view field,
       fields.Fail(field, "is required");
     }
   }
-  // Known and without meaning for a sandbox that runs.
-  if (field == "timeout") static_cast<void>(fields.Bool("memory"));
   TRY(fields.Finish());
   return *seconds;
 }
@@ -141,82 +128,6 @@ Answer Refresh(ControlContext& context, const Request& request) {
   return extended ? EmptyAnswer(204) : ErrorOf(extended);
 }
 
-Answer Connect(ControlContext& context, const Request& request,
-               std::optional<std::int64_t> fallback) {
-  const auto seconds = ReadSeconds(request, "timeout", kMaxTimeoutSeconds, fallback);
-  if (!seconds) return ErrorOf(seconds);
-  const auto info = FindVisible(context, request);
-  if (!info) return ErrorOf(info);
-  const auto extended = context.manager.Extend(info->id, std::chrono::seconds(*seconds));
-  return extended ? JsonAnswer(200, SandboxJson(*extended, context.domain)) : ErrorOf(extended);
-}
-
-Answer ConnectV1(ControlContext& context, const Request& request) {
-  return Connect(context, request, std::nullopt);
-}
-
-Answer ConnectV2(ControlContext& context, const Request& request) {
-  return Connect(context, request, 300);
-}
-
-Answer Resume(ControlContext& context, const Request& request) {
-  const auto info = FindVisible(context, request);
-  if (!info) return ErrorOf(info);
-  return ErrorAnswer(Code::kFailedPrecondition,
-                     fmt::format("sandbox '{}' is running already", info->id));
-}
-
-struct LogQuery {
-  std::int64_t start_ms = 0;
-  std::size_t limit = 1000;
-};
-
-Result<LogQuery> ReadLogQuery(const Request& request) {
-  LogQuery query;
-  const auto read = [&request](std::string_view name, auto& into) {
-    const std::string_view text = request.Query(name);
-    if (text.empty()) return true;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
-    return error == std::errc() && end == text.data() + text.size();
-  };
-  if (!read("start", query.start_ms)) {
-    return base::Fail(Code::kInvalidArgument,
-                      "query parameter 'start' is a number of milliseconds");
-  }
-  if (!read("limit", query.limit)) {
-    return base::Fail(Code::kInvalidArgument, "query parameter 'limit' is a number of lines");
-  }
-  return query;
-}
-
-// The console, line by line. It knows no times, so that line n counts as n milliseconds after the
-// start: in order, and without repeats for a client that asks for what came after the last one.
-Answer Logs(ControlContext& context, const Request& request) {
-  const auto query = ReadLogQuery(request);
-  if (!query) return ErrorOf(query);
-  const auto info = FindVisible(context, request);
-  if (!info) return ErrorOf(info);
-  const auto console = context.manager.Console(info->id, kLogBytes);
-  if (!console) return ErrorOf(console);
-  boost::json::array logs, entries;
-  std::string_view rest = *console;
-  for (std::int64_t ms = info->started_at_ms; !rest.empty() && logs.size() < query->limit; ++ms) {
-    std::string line(rest.substr(0, rest.find('\n')));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    if (line.ends_with('\r')) line.pop_back();
-    if (ms < query->start_ms || line.empty()) continue;
-    line = ValidUtf8(line, true);
-    const std::string when = Rfc3339(ms);
-    const boost::json::object words{{"level", "info"}, {"logger", "console"}, {"message", line}};
-    logs.push_back({{"timestamp", when}, {"line", boost::json::serialize(words)}});
-    entries.push_back({{"timestamp", when},
-                       {"level", "info"},
-                       {"message", line},
-                       {"fields", {{"logger", "console"}}}});
-  }
-  return JsonAnswer(200, {{"logs", std::move(logs)}, {"logEntries", std::move(entries)}});
-}
-
 }  // namespace
 
 Result<std::string> SandboxIdOf(std::string_view parameter) {
@@ -234,6 +145,19 @@ Result<std::string> SandboxIdOf(std::string_view parameter) {
   return std::string(id);
 }
 
+Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request) {
+  const std::string id = TRY(SandboxIdOf(request.params.at(0)));
+  SandboxInfo info = TRY(context.manager.Get(id));
+  if (!E2bState(info.state).empty()) return info;
+  return base::Fail(Code::kNotFound, fmt::format("sandbox '{}' was not found: it is {}", id,
+                                                 sandbox::StateName(info.state)));
+}
+
+bool WantsTimings(const Request& request) {
+  const std::string_view wish = request.Query("timings");
+  return wish == "true" || wish == "1";
+}
+
 std::vector<Route> SandboxRoutes() {
   return {
       {"POST", "/sandboxes", Lane::kSlow, CreateV1},
@@ -244,10 +168,6 @@ std::vector<Route> SandboxRoutes() {
       {"DELETE", "/sandboxes/{id}", Lane::kSlow, Kill},
       {"POST", "/sandboxes/{id}/timeout", Lane::kQuick, SetTimeout},
       {"POST", "/sandboxes/{id}/refreshes", Lane::kQuick, Refresh},
-      {"POST", "/sandboxes/{id}/connect", Lane::kQuick, ConnectV1},
-      {"POST", "/v2/sandboxes/{id}/connect", Lane::kQuick, ConnectV2},
-      {"POST", "/sandboxes/{id}/resume", Lane::kQuick, Resume},
-      {"GET", "/sandboxes/{id}/logs", Lane::kQuick, Logs},
   };
 }
 

@@ -90,9 +90,9 @@ Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::St
       manager_(manager),
       routes_(ControlRoutes()),
       proxy_(io, manager, options.proxy),
-      context_{manager, store, host, options.domain, {}},
+      context_{manager, store, host, options.domain, {}, MetricSampler(manager, options.metrics)},
       quick_("control", options.quick_threads, options.waiting),
-      slow_("create and kill", options.slow_threads, options.waiting),
+      slow_("slow", options.slow_threads, options.waiting),
       auth_(store, quick_),
       tcp_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }),
       local_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }) {

@@ -24,6 +24,7 @@ struct ServerOptions {
   std::size_t quick_threads = 8;  // everything else
   std::size_t waiting = 1024;     // for either; beyond: 503
   ProxyOptions proxy;
+  MetricSampler::Options metrics;
 };
 
 // The control API and the sandbox proxy on one TCP port and one unix socket. Belongs to the thread

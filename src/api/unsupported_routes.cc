@@ -27,18 +27,9 @@ std::vector<Route> UnsupportedRoutes() {
       routes.push_back({method, pattern, Lane::kQuick, Refuse});
     }
   };
-  refuse("/sandboxes/{id}/pause", {"POST"});
-  refuse("/sandboxes/{id}/fork", {"POST"});
-  refuse("/sandboxes/{id}/snapshots", {"POST"});
-  refuse("/sandboxes/{id}/metrics", {"GET"});
   refuse("/sandboxes/{id}/network", {"PUT"});
-  refuse("/v2/sandboxes/{id}/logs", {"GET"});
-  refuse("/sandboxes/metrics", {"GET"});
-  refuse("/snapshots", {"GET"});
   refuse("/v3/templates", {"POST"});
   refuse("/templates/tags", {"POST", "DELETE"});
-  refuse("/templates/{id}", {"GET", "DELETE"});
-  refuse("/templates/{id}/tags", {"GET"});
   refuse("/templates/{id}/files/{hash}", {"GET"});
   refuse("/v2/templates/{id}", {"PATCH"});
   refuse("/v2/templates/{id}/builds/{build}", {"POST"});
@@ -52,8 +43,10 @@ std::vector<Route> UnsupportedRoutes() {
 
 std::vector<Route> ControlRoutes() {
   std::vector<Route> all;
-  // The first route that fits is taken, so that what is served stands before what is refused.
-  for (auto* routes : {SandboxRoutes, TemplateRoutes, HostRoutes, UnsupportedRoutes}) {
+  // The first route that fits is taken: a fixed word stands before a parameter in its place, as
+  // "/templates/tags" (refused) before "/templates/{template}".
+  for (auto* routes : {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes,
+                       TemplateRoutes, HostRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;

@@ -65,19 +65,6 @@ boost::json::object Host::Info() {
 
 std::vector<api::Check> Host::Doctor() { return RunDoctor(config_, system_); }
 
-base::Result<std::vector<api::TemplateView>> Host::Templates() {
-  std::vector<api::TemplateView> views;
-  for (const image::Template& item : TRY(system_.library->Templates())) {
-    views.push_back({.id = item.id,
-                     .name = item.name,
-                     .cpus = item.cpus,
-                     .memory_mib = item.memory_mib,
-                     .disk_mib = item.disk_bytes >> 20,
-                     .created_at = item.created_at});
-  }
-  return views;
-}
-
 boost::json::object Host::SandboxPaths(const sandbox::SandboxInfo& info) {
   boost::json::object paths;
   paths["runDir"] = fmt::format("{}/vm/{}", config_.run_dir, info.id);

@@ -21,7 +21,6 @@ class Host final : public api::HostView {
 
   boost::json::object Info() override;
   std::vector<api::Check> Doctor() override;
-  base::Result<std::vector<api::TemplateView>> Templates() override;
   boost::json::object SandboxPaths(const sandbox::SandboxInfo& info) override;
 
  private:

@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// E2B's metrics: what sandboxes use, by their agents' account.
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <limits>
+
+#include "api/control.h"
+#include "api/error_map.h"
+#include "api/sandbox_json.h"
+#include "base/split.h"
+
+namespace tinderbox::api {
+namespace {
+
+using base::Code;
+using base::Result;
+
+constexpr std::size_t kMaxSandboxes = 100;
+
+boost::json::object MetricJson(const MetricSample& sample) {
+  return {{"timestamp", Rfc3339(sample.at_ms)},
+          {"timestampUnix", sample.at_ms / 1000},
+          {"cpuCount", sample.cpus},
+          {"cpuUsedPct", sample.cpu_used_pct},
+          {"memUsed", sample.memory_used},
+          {"memTotal", sample.memory_total},
+          {"memCache", sample.memory_cache},
+          {"diskUsed", sample.disk_used},
+          {"diskTotal", sample.disk_total}};
+}
+
+// Seconds since the epoch.
+Result<std::int64_t> ReadTime(const Request& request, std::string_view name,
+                              std::int64_t fallback) {
+  const std::string_view text = request.Query(name);
+  if (text.empty()) return fallback;
+  std::int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || seconds < 0) {
+    return base::Fail(Code::kInvalidArgument, "query parameter '" + std::string(name) +
+                                                  "' is a number of seconds since 1970");
+  }
+  return seconds;
+}
+
+Answer OfOne(ControlContext& context, const Request& request) {
+  const auto start = ReadTime(request, "start", 0);
+  if (!start) return ErrorAnswer(start.error());
+  const auto end = ReadTime(request, "end", std::numeric_limits<std::int64_t>::max());
+  if (!end) return ErrorAnswer(end.error());
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorAnswer(info.error());
+  boost::json::array list;
+  for (const MetricSample& sample : context.metrics.History(*info)) {
+    const std::int64_t at = sample.at_ms / 1000;
+    if (at >= *start && at <= *end) list.push_back(MetricJson(sample));
+  }
+  return JsonAnswer(200, std::move(list));
+}
+
+// The latest of each; those that are not there, or of which nothing is known, are left out.
+Answer OfSome(ControlContext& context, const Request& request) {
+  boost::json::object found;
+  const std::string_view ids = request.Query("sandbox_ids");
+  const auto parts = base::Split(ids, ',');
+  if (ids.empty() || parts.size() > kMaxSandboxes) {
+    return ErrorAnswer(Code::kInvalidArgument,
+                       "query parameter 'sandbox_ids' is a list of 1 to 100 ids, joined by commas");
+  }
+  for (const std::string_view part : parts) {
+    const auto id = SandboxIdOf(part);
+    if (!id) return ErrorAnswer(id.error());
+    const auto info = context.manager.Get(*id);
+    if (!info || E2bState(info->state).empty()) continue;
+    const auto history = context.metrics.History(*info);
+    if (!history.empty()) found[*id] = MetricJson(history.back());
+  }
+  return JsonAnswer(200, {{"sandboxes", std::move(found)}});
+}
+
+}  // namespace
+
+std::vector<Route> MetricRoutes() {
+  return {
+      {"GET", "/sandboxes/metrics", Lane::kSlow, OfSome},
+      {"GET", "/sandboxes/{id}/metrics", Lane::kSlow, OfOne},
+  };
+}
+
+}  // namespace tinderbox::api

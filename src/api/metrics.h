@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "sandbox/manager.h"
+
+namespace tinderbox::api {
+
+// What a sandbox used at one instant, by its own account.
+struct MetricSample {
+  std::int64_t at_ms = 0;  // by the host's clock
+  std::int64_t cpus = 0;
+  double cpu_used_pct = 0;  // of one processor: 200 where two are busy
+  std::uint64_t memory_used = 0, memory_total = 0, memory_cache = 0;  // bytes
+  std::uint64_t disk_used = 0, disk_total = 0;                        // bytes
+};
+
+// The answer of the agent's GET /metrics, which may be anything: none where it does not add up.
+std::optional<MetricSample> ParseAgentMetrics(std::string_view body, std::int64_t at_ms);
+
+// Samples of sandboxes that somebody asks about: one at once, and then one every few seconds until
+// nobody has asked for a while. So a host full of sandboxes costs nothing until it is looked at. A
+// paused sandbox is never asked (that might wake it), but keeps its history.
+//
+// Safe from any thread; History blocks for as long as the agent takes, at most kSampleTime.
+class MetricSampler {
+ public:
+  struct Options {
+    std::chrono::milliseconds period{5000};
+    std::chrono::milliseconds fresh{1000};  // a sample is good for so long
+    std::chrono::seconds watched{600};      // since it was asked about last
+    std::size_t kept = 720;                 // samples per sandbox: an hour's
+    std::size_t sandboxes = 256;            // watched at once; beyond, the one asked about longest
+                                            // ago is forgotten
+  };
+  static constexpr std::chrono::seconds kSampleTime{2};
+
+  MetricSampler(sandbox::Manager& manager, Options options);
+  ~MetricSampler();
+  MetricSampler(const MetricSampler&) = delete;
+  MetricSampler& operator=(const MetricSampler&) = delete;
+
+  // All that is known, oldest first.
+  std::vector<MetricSample> History(const sandbox::SandboxInfo& info);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Watch {
+    std::deque<MetricSample> samples;
+    Clock::time_point sampled, asked;
+    bool sampling = false;
+  };
+  void Loop();
+  void Sample(const sandbox::SandboxInfo& info);
+  void MakeRoom(const std::string& id);
+
+  sandbox::Manager& manager_;
+  const Options options_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::map<std::string, Watch> watched_;
+  std::thread thread_;
+};
+
+}  // namespace tinderbox::api
