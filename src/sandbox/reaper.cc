@@ -91,7 +91,8 @@ void ManagerImpl::BuryIfEnded(const SandboxPtr& sandbox) {
   if (!exit) return;  // it lives
 
   const std::lock_guard operation(sandbox->operation);
-  if (sandbox->state() != State::kRunning) return;  // someone is ending it already
+  // Someone is ending it already; or it was paused and resumed while we waited, and has another VM.
+  if (sandbox->state() != State::kRunning || sandbox->vm() != vm) return;
   TellGone(sandbox->id());
   const std::string console = vm->ConsoleTail(kKeptConsoleBytes).value_or("");
   if (auto kept = sys::WriteFileAtomic(DeadConsoleOf(options_, sandbox->id()), console, 0600);
