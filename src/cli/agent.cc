@@ -18,11 +18,30 @@ Agent::Agent(const Session& session, std::string sandbox, std::string token, std
       token_(std::move(token)),
       user_(std::move(user)) {}
 
+namespace {
+
+// Whether traffic alone wakes it.
+bool ResumesItself(const json::value& detail) {
+  const json::object* object = detail.if_object();
+  const json::value* lifecycle = object ? object->if_contains("lifecycle") : nullptr;
+  const json::value* resumes = lifecycle && lifecycle->is_object()
+                                   ? lifecycle->get_object().if_contains("autoResume")
+                                   : nullptr;
+  return resumes && resumes->is_bool() && resumes->get_bool() &&
+         TextAt(detail, "state") == "paused";
+}
+
+}  // namespace
+
 base::Result<Agent> Agent::Find(Session& session, const std::string& sandbox, std::string user) {
   const json::value detail = TRY(session.CallJson("GET", "/sandboxes/" + sandbox));
-  if (const std::string state = TextAt(detail, "state"); state != "running") {
-    return base::Fail(base::Code::kFailedPrecondition,
+  if (const std::string state = TextAt(detail, "state");
+      state != "running" && !ResumesItself(detail)) {
+    base::Error error(base::Code::kFailedPrecondition,
                       fmt::format("sandbox '{}' is {}, not running", sandbox, state));
+    if (state != "paused") return std::unexpected(std::move(error));
+    return std::unexpected(
+        std::move(error).WithRemedy(fmt::format("Resume it: tinderbox resume {}", sandbox)));
   }
   return Agent(session, sandbox, TextAt(detail, "envdAccessToken"), std::move(user));
 }

@@ -60,6 +60,7 @@ boost::json::object Host::Info() {
     info["pool"] = {{"freeBytes", space->free_bytes}, {"totalBytes", space->total_bytes}};
   }
   info["limits"] = {{"sandboxes", config_.limits.sandboxes}, {"enforced", config_.limits.enforce}};
+  info["readyVms"] = system_.manager->ReadyVms();
   return info;
 }
 

@@ -194,6 +194,8 @@ class Manager {
     std::uint64_t freed_bytes = 0;
   };
   virtual base::Result<Pruned> Prune() = 0;
+  // VMs that wait in the pool.
+  virtual std::size_t ReadyVms() { return 0; }
 
   // A non-blocking TCP connection to a port of the guest. kNotFound: no such running sandbox (the
   // proxy's 502 "not found"); kUnavailable: the guest refuses (502 "port is not open"). A paused
