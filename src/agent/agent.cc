@@ -26,6 +26,10 @@ net::HttpLimits Limits() {
   return limits;
 }
 
+bool IsFreezeRoute(const net::RequestHead& head) {
+  return head.method == "POST" && (head.path == "/fsfreeze" || head.path == "/fsthaw");
+}
+
 net::Task<> ServePreflight(net::Exchange& exchange) {
   net::HeaderList headers = AnswerHeaders("");
   headers.Add("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -39,11 +43,15 @@ net::Task<> ServePreflight(net::Exchange& exchange) {
 
 Agent::Agent(boost::asio::io_context& io, AgentState state)
     : state_(std::move(state)),
+      // An agent that is an ordinary process must not hold its host's disk still.
+      freeze_(io.get_executor(), state_.host_only_routes ? "/" : ""),
       processes_(io.get_executor()),
       process_service_(state_, processes_),
       filesystem_service_(state_),
       file_service_(state_),
-      server_(io, Limits(), [this](net::Exchange& exchange) { return Serve(exchange); }) {}
+      server_(io, Limits(), [this](net::Exchange& exchange) { return Serve(exchange); }) {
+  state_.freeze = &freeze_;
+}
 
 base::Result<std::uint16_t> Agent::Listen(const std::string& address, std::uint16_t port) {
   return server_.ListenTcp(address, port);
@@ -59,6 +67,8 @@ net::Task<> Agent::Serve(net::Exchange& exchange) {
     co_return;
   }
   if (head.path == "/init" && head.method == "POST") co_return co_await ServeInit(exchange, state_);
+  if (IsFreezeRoute(head)) co_return co_await ServeFreeze(exchange);
+  co_await freeze_.AwaitThaw();
   // The one route that also takes a signature instead of the token; it checks for itself.
   if (head.path == "/files") co_return co_await file_service_.Serve(exchange);
   if (state_.access_token &&
@@ -88,6 +98,14 @@ net::Task<> Agent::ServeAuthorized(net::Exchange& exchange) {
     co_return co_await file_service_.ServeCompose(exchange);
   }
   co_await RespondError(exchange, 404, "no such route");
+}
+
+net::Task<> Agent::ServeFreeze(net::Exchange& exchange) {
+  if (!co_await AdmitHost(exchange, state_)) co_return;
+  const bool thaw = exchange.head().path == "/fsthaw";
+  const base::Result<> done = thaw ? co_await freeze_.End() : co_await freeze_.Begin();
+  if (!done) co_return co_await RespondError(exchange, 500, done.error().ToString());
+  (void)co_await exchange.Respond(204, AnswerHeaders(""), "");
 }
 
 net::Task<> Agent::ServeEnvs(net::Exchange& exchange) {

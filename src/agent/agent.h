@@ -8,6 +8,7 @@
 
 #include "agent/file_service.h"
 #include "agent/filesystem_service.h"
+#include "agent/freeze.h"
 #include "agent/metrics.h"
 #include "agent/process_service.h"
 #include "agent/process_table.h"
@@ -28,9 +29,11 @@ class Agent {
  private:
   net::Task<> Serve(net::Exchange& exchange);
   net::Task<> ServeAuthorized(net::Exchange& exchange);
+  net::Task<> ServeFreeze(net::Exchange& exchange);
   net::Task<> ServeEnvs(net::Exchange& exchange);
 
   AgentState state_;
+  Freeze freeze_;
   Metrics metrics_;
   ProcessTable processes_;
   ProcessService process_service_;

@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "agent/filesystem_service.h"
+#include "agent/freeze.h"
 #include "agent/paths.h"
 #include "agent/rpc.h"
 #include "agent/signature.h"
@@ -168,6 +169,7 @@ std::expected<FileQuery, HttpError> FileService::ParseQuery(const net::RequestHe
 net::Task<> FileService::ServeCompose(net::Exchange& exchange) {
   const base::Result<std::string> body = co_await exchange.ReadBody(kMaxComposeBody);
   if (!body) co_return co_await RespondError(exchange, 400, body.error().message());
+  co_await state_.freeze->AwaitThaw();
   const base::Result<ComposeRequest> request = ParseCompose(*body, state_);
   base::Result<> done;
   if (!request) {

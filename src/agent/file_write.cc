@@ -14,6 +14,7 @@
 #include "agent/entry_info.h"
 #include "agent/file_service.h"
 #include "agent/filesystem_service.h"
+#include "agent/freeze.h"
 #include "agent/gzip.h"
 #include "agent/multipart.h"
 #include "agent/paths.h"
@@ -114,11 +115,13 @@ HttpError UploadError(const base::Error& error) {
 }
 
 // The whole body into `consume`, with its gzip coding undone where it has one.
-net::AsyncResult<> ReceiveBody(net::Exchange& exchange, bool gzipped, const Consumer& consume) {
+net::AsyncResult<> ReceiveBody(net::Exchange& exchange, Freeze& freeze, bool gzipped,
+                               const Consumer& consume) {
   GzipReader gzip;
   std::string chunk(kChunk, '\0');
   while (true) {
     CO_TRY(const std::size_t n, co_await exchange.ReadSome(chunk));
+    co_await freeze.AwaitThaw();
     if (n == 0) break;
     const std::string_view data = std::string_view(chunk).substr(0, n);
     base::Result<> consumed = gzipped ? gzip.Feed(data, consume) : consume(data);
@@ -130,7 +133,7 @@ net::AsyncResult<> ReceiveBody(net::Exchange& exchange, bool gzipped, const Cons
   co_return base::Result<>{};
 }
 
-net::AsyncResult<> ReceiveMultipart(net::Exchange& exchange, bool gzipped,
+net::AsyncResult<> ReceiveMultipart(net::Exchange& exchange, Freeze& freeze, bool gzipped,
                                     const std::string& boundary,
                                     const std::optional<std::string>& target, Upload& upload) {
   MultipartReader reader(
@@ -140,18 +143,18 @@ net::AsyncResult<> ReceiveMultipart(net::Exchange& exchange, bool gzipped,
        .data = [&](std::string_view data) { return upload.Write(data); },
        .end = [&] { return upload.End(); }});
   const Consumer consume = [&](std::string_view data) { return reader.Feed(data); };
-  CO_TRY_VOID(co_await ReceiveBody(exchange, gzipped, consume));
+  CO_TRY_VOID(co_await ReceiveBody(exchange, freeze, gzipped, consume));
   if (!reader.finished()) {
     co_return base::Fail(base::Code::kInvalidArgument, "read multipart body: it ends early");
   }
   co_return base::Result<>{};
 }
 
-net::AsyncResult<> ReceiveRaw(net::Exchange& exchange, bool gzipped, const std::string& target,
-                              Upload& upload) {
+net::AsyncResult<> ReceiveRaw(net::Exchange& exchange, Freeze& freeze, bool gzipped,
+                              const std::string& target, Upload& upload) {
   CO_TRY_VOID(upload.Begin(target));
   const Consumer consume = [&](std::string_view data) { return upload.Write(data); };
-  CO_TRY_VOID(co_await ReceiveBody(exchange, gzipped, consume));
+  CO_TRY_VOID(co_await ReceiveBody(exchange, freeze, gzipped, consume));
   co_return upload.End();
 }
 
@@ -217,9 +220,9 @@ net::Task<> FileService::Write(net::Exchange& exchange, FileQuery query) {
   if (query.has_path) target = query.path;
   base::Result<> done;
   if (boundary) {
-    done = co_await ReceiveMultipart(exchange, gzipped, *boundary, target, upload);
+    done = co_await ReceiveMultipart(exchange, *state_.freeze, gzipped, *boundary, target, upload);
   } else {
-    done = co_await ReceiveRaw(exchange, gzipped, *target, upload);
+    done = co_await ReceiveRaw(exchange, *state_.freeze, gzipped, *target, upload);
   }
   if (!done) {
     const HttpError error = UploadError(done.error());

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <vector>
 
+#include "agent/freeze.h"
 #include "agent/guest_address.h"
 #include "agent/rpc.h"
 #include "base/log.h"
@@ -204,18 +205,27 @@ base::Result<InitRequest> ParseInit(std::string_view body) {
   return *std::move(request);
 }
 
-net::Task<> ServeInit(net::Exchange& exchange, AgentState& state) {
-  if (state.init_from_host_only && FromGuest(exchange.peer())) {
-    co_return co_await RespondError(exchange, 403, "only the host may call this");
+net::Task<bool> AdmitHost(net::Exchange& exchange, const AgentState& state) {
+  if (state.host_only_routes && FromGuest(exchange.peer())) {
+    co_await RespondError(exchange, 403, "only the host may call this");
+    co_return false;
   }
   const std::string_view token = exchange.head().headers.Get("X-Access-Token");
   if (state.access_token && !SameSecret(token, *state.access_token)) {
-    co_return co_await RespondError(exchange, 401, "access token does not match");
+    co_await RespondError(exchange, 401, "access token does not match");
+    co_return false;
   }
+  co_return true;
+}
+
+net::Task<> ServeInit(net::Exchange& exchange, AgentState& state) {
+  if (!co_await AdmitHost(exchange, state)) co_return;
   const base::Result<std::string> body = co_await exchange.ReadBody(kMaxBody);
   if (!body) co_return co_await RespondError(exchange, 400, body.error().message());
   base::Result<InitRequest> request = ParseInit(*body);
   if (!request) co_return co_await RespondError(exchange, 400, request.error().message());
+  // A guest that was copied while it was frozen goes on here.
+  if (state.freeze != nullptr) (void)co_await state.freeze->End();
   Apply(*std::move(request), state);
   net::HeaderList headers = AnswerHeaders("");
   headers.Add("Cache-Control", "no-store");

@@ -34,7 +34,11 @@ std::optional<timespec> ParseRfc3339(std::string_view text);
 // Whether the guest's clock must be set: more than 50 ms behind the host or more than 5 s ahead.
 bool ClockNeedsSetting(const timespec& guest, const timespec& host);
 
-// Serves the request. With a token set, only who names it (X-Access-Token) may call again: 401.
+// Whether the host is asking, who names the token where one is set; answers 403 or 401 if not.
+net::Task<bool> AdmitHost(net::Exchange& exchange, const AgentState& state);
+
+// Serves the request; thaws a frozen file system first. With a token set, only who names it
+// (X-Access-Token) may call again: 401.
 net::Task<> ServeInit(net::Exchange& exchange, AgentState& state);
 
 }  // namespace tinderbox::agent

@@ -64,7 +64,7 @@ base::Result<> RunAsInit() {
   // instead of being refused and tried again later.
   boost::asio::io_context io(1);
   AgentState state;
-  state.init_from_host_only = true;
+  state.host_only_routes = true;
   Agent agent(io, std::move(state));
   const std::uint16_t port = TRY(agent.Listen("0.0.0.0", kAgentPort));
   const BootOptions options = ParseCommandLine(sys::ReadFile("/proc/cmdline").value_or(""));

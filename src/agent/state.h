@@ -12,16 +12,19 @@
 
 namespace tinderbox::agent {
 
+class Freeze;
+
 // What the host has told the agent about the sandbox (POST /init). One per agent, on its one
 // thread.
 struct AgentState {
-  // True where only the host may call /init: as process 1 of a VM. Requests that come from the
-  // guest itself are then refused there.
-  bool init_from_host_only = false;
+  // True where there is a host, which alone may call /init, /fsfreeze and /fsthaw: as process 1 of
+  // a VM. Requests that come from the guest itself are then refused there.
+  bool host_only_routes = false;
   std::optional<std::string> access_token;
   std::map<std::string, std::string> env = {{"E2B_SANDBOX", "true"}};
   std::string default_user;  // empty: "user" where there is one, else root
   std::string default_workdir;
+  Freeze* freeze = nullptr;  // the agent's; set by it
 };
 
 // The user that a request means: `name`, or the default where it is empty. kUnauthenticated for one

@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Freezing a real file system: ext4 in a file, by a loop device.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <filesystem>
+
+#include "agent/freeze.h"
+#include "sys/file.h"
+#include "sys/loop.h"
+#include "sys/tool.h"
+
+namespace tinderbox::agent {
+namespace {
+
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
+
+class FreezeTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fmt::format("/tmp/freeze-root-test-{}", ::getpid());
+    std::filesystem::create_directories(dir_ + "/mnt");
+    const sys::UniqueFd image(
+        ::open((dir_ + "/image").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    ASSERT_EQ(::ftruncate(image.get(), 16 << 20), 0);
+    const auto made = sys::RunTool({.argv = {"mke2fs", "-q", "-t", "ext4", dir_ + "/image"}});
+    ASSERT_TRUE(made.has_value() && made->exit_code == 0);
+    auto loop = sys::AttachLoop(image, dir_ + "/image");
+    ASSERT_TRUE(loop.has_value()) << loop.error().ToString();
+    loop_ = *std::move(loop);
+    ASSERT_EQ(::mount(loop_.path.c_str(), Mount().c_str(), "ext4", 0, nullptr), 0);
+  }
+  void TearDown() override {
+    ::umount2(Mount().c_str(), 0);
+    if (loop_.fd) (void)sys::DetachLoop(loop_);
+    std::filesystem::remove_all(dir_);
+  }
+
+  std::string Mount() const { return dir_ + "/mnt"; }
+
+  // Runs the loop until `task` is done.
+  template <typename T>
+  T Run(boost::asio::awaitable<T> task) {
+    auto future = boost::asio::co_spawn(io_, std::move(task), boost::asio::use_future);
+    io_.restart();
+    while (future.wait_for(0s) != std::future_status::ready) io_.run_one();
+    return future.get();
+  }
+
+  // A writer of its own: true when its file is there.
+  std::thread Writer() {
+    return std::thread([this] {
+      (void)sys::WriteFileAtomic(Mount() + "/late", "x");
+      written_ = true;
+    });
+  }
+
+  std::string dir_;
+  sys::LoopDevice loop_;
+  boost::asio::io_context io_;
+  std::atomic<bool> written_ = false;
+};
+
+TEST_F(FreezeTest, WritersStandStillUntilTheThaw) {
+  Freeze freeze(io_.get_executor(), Mount());
+  ASSERT_TRUE(Run(freeze.Begin()).has_value());
+  EXPECT_TRUE(Run(freeze.Begin()).has_value()) << "a second time";
+  std::thread writer = Writer();
+  std::this_thread::sleep_for(100ms);
+  EXPECT_FALSE(written_);
+  EXPECT_TRUE(Run(freeze.End()).has_value());
+  writer.join();
+  EXPECT_TRUE(written_);
+  EXPECT_TRUE(Run(freeze.End()).has_value()) << "a second time";
+  Run(freeze.AwaitThaw());
+  EXPECT_TRUE(Run(freeze.Begin()).has_value()) << "and once more";
+  EXPECT_TRUE(Run(freeze.End()).has_value());
+}
+
+TEST_F(FreezeTest, ThawsByItselfWhileTheLoopStandsStill) {
+  Freeze freeze(io_.get_executor(), Mount(), 200ms);
+  ASSERT_TRUE(Run(freeze.Begin()).has_value());
+  // This thread is the loop's, and waits for the writer: nobody handles anything.
+  Writer().join();
+  EXPECT_TRUE(written_);
+  EXPECT_TRUE(Run(freeze.End()).has_value());
+}
+
+TEST_F(FreezeTest, WhatCannotBeFrozenIsAnError) {
+  Freeze none(io_.get_executor(), "");
+  EXPECT_EQ(Run(none.Begin()).error().code(), base::Code::kFailedPrecondition);
+  EXPECT_TRUE(Run(none.End()).has_value());
+  Freeze proc(io_.get_executor(), "/proc");
+  EXPECT_FALSE(Run(proc.Begin()).has_value());
+  Run(proc.AwaitThaw());
+}
+
+TEST_F(FreezeTest, AnAgentThatEndsThaws) {
+  {
+    Freeze freeze(io_.get_executor(), Mount());
+    ASSERT_TRUE(Run(freeze.Begin()).has_value());
+  }
+  Writer().join();
+  EXPECT_TRUE(written_);
+}
+
+}  // namespace
+}  // namespace tinderbox::agent
