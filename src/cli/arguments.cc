@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The only file that knows CLI11: what may stand on the command line, and its help.
+// What may stand on the command line, and its help.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +11,7 @@
 #include <map>
 #include <sstream>
 
+#include "cli/argument_parts.h"
 #include "cli/duration.h"
 #include "cli/options.h"
 
@@ -26,34 +27,6 @@ class UsageWithCommand : public CLI::Formatter {
                        exec ? " SANDBOX" : "");
   }
 };
-
-// CLI11's own PositiveNumber names a range up to 1.8e308 in its error.
-CLI::Validator Positive() {
-  return CLI::Validator(
-      [](std::string& word) {
-        const bool digits = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
-        if (digits && word.find_first_not_of('0') != word.npos) return std::string();
-        return fmt::format("'{}' is not a whole number above 0", word);
-      },
-      "");
-}
-
-// One command while it is being parsed: its options' place, and what makes a Command of them.
-struct Building {
-  Invocation invocation;
-  std::vector<std::string> after_dashes;  // what stood behind the first "--"
-  bool had_dashes = false;
-  std::map<CLI::App*, std::function<Command()>> finish;
-};
-
-void AddGlobal(CLI::App* app, GlobalOptions& global) {
-  app->add_option("--host", global.host,
-                  "Daemon to talk to (default: $TINDERBOX_HOST, else its unix socket)")
-      ->type_name("URL")
-      ->group("Global options");
-  app->add_flag("--json", global.json, "Answer as JSON, with the API's field names")
-      ->group("Global options");
-}
 
 void AddPairs(CLI::App* app, const std::string& flags, Pairs& pairs, const std::string& what) {
   app->add_option_function<std::vector<std::string>>(
@@ -73,14 +46,6 @@ void AddPairs(CLI::App* app, const std::string& flags, Pairs& pairs, const std::
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
-void SetDuration(std::chrono::seconds& to, const std::string& text) {
-  const auto parsed = ParseDuration(text);
-  if (!parsed) {
-    throw CLI::ValidationError(parsed.error().message() + ". " + parsed.error().remedy());
-  }
-  to = *parsed;
-}
-
 void AddSandbox(CLI::App* app, SandboxOptions& options) {
   app->add_option("-T,--template", options.template_id, "Template to start from")
       ->type_name("NAME")
@@ -94,13 +59,20 @@ void AddSandbox(CLI::App* app, SandboxOptions& options) {
   app->add_option_function<std::string>(
          "--timeout",
          [&options](const std::string& text) { SetDuration(options.timeout.emplace(), text); },
-         "Remove the sandbox after this long, whatever it does (default: see below)")
+         "End the sandbox after this long, whatever it does (default: see below)")
       ->type_name("DURATION");
   app->add_option("--name", options.name, "Name by which other commands find the sandbox")
       ->type_name("NAME");
   AddPairs(app, "-m,--metadata", options.metadata,
            "Metadata to keep with the sandbox (repeatable)");
   app->add_flag("--no-internet", options.no_internet, "No way out to public addresses");
+  app->add_option("--on-timeout", options.on_timeout, "What its timeout does to it (default: kill)")
+      ->type_name("pause|kill")
+      ->check(CLI::IsMember({"pause", "kill"}));
+  app->add_flag("--auto-resume", options.auto_resume,
+                "Traffic to it resumes it when it is paused (see --on-timeout)");
+  app->add_flag("--cold", options.cold, "Boot it, even where a snapshot could be restored");
+  app->add_flag("--timings", options.timings, "Tell how long each stage of the start took");
 }
 
 void AddProcess(CLI::App* app, ProcessOptions& options) {
@@ -124,22 +96,6 @@ std::vector<std::string> CommandWords(const CLI::App* app, const Building& build
   }
   std::ranges::copy(building.after_dashes, std::back_inserter(words));
   return words;
-}
-
-CLI::App* AddCommand(CLI::App& app, Building& b, const std::string& name, const std::string& what,
-                     const std::string& examples) {
-  CLI::App* sub = app.add_subcommand(name, what);
-  AddGlobal(sub, b.invocation.global);
-  if (!examples.empty()) sub->footer("Examples:\n" + examples);
-  return sub;
-}
-
-// Options live as long as the parse: each command's struct is owned by its `finish`.
-template <typename Options>
-std::shared_ptr<Options> Own(Building& b, CLI::App* sub) {
-  auto options = std::make_shared<Options>();
-  b.finish[sub] = [options] { return Command(*options); };
-  return options;
 }
 
 void DefineRun(CLI::App& app, Building& b) {
@@ -274,7 +230,6 @@ void DefineFiles(CLI::App& app, Building& b) {
 }
 
 void DefineHost(CLI::App& app, Building& b) {
-  Own<TemplatesOptions>(b, AddCommand(app, b, "templates", "List templates", ""));
   Own<InfoOptions>(b, AddCommand(app, b, "info", "Show what the daemon runs on", ""));
   Own<DoctorOptions>(
       b, AddCommand(app, b, "doctor", "Check what works on this host, and say how to mend the rest",
@@ -297,17 +252,29 @@ void DefineHost(CLI::App& app, Building& b) {
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
 }
 
+// The command of a command that was given: `ls` of `snapshot ls`.
+CLI::App* Innermost(CLI::App& app) {
+  CLI::App* innermost = &app;
+  while (!innermost->get_subcommands().empty()) innermost = innermost->get_subcommands().front();
+  return innermost;
+}
+
 // CLI11 itself would only say that a command is missing.
 void CheckCommandName(const CLI::App& app, const std::vector<std::string>& words) {
+  const CLI::App* group = &app;
+  std::string path;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--host") {
       ++i;
     } else if (!words[i].starts_with('-')) {
-      if (app.get_subcommands([&](const CLI::App* sub) { return sub->check_name(words[i]); })
-              .empty()) {
-        throw CLI::ValidationError(fmt::format("there is no command '{}'", words[i]));
+      path += (path.empty() ? "" : " ") + words[i];
+      const auto found =
+          group->get_subcommands([&](const CLI::App* sub) { return sub->check_name(words[i]); });
+      if (found.empty()) {
+        throw CLI::ValidationError(fmt::format("there is no command '{}'", path));
       }
-      return;
+      group = found.front();
+      if (group->get_subcommands([](const CLI::App*) { return true; }).empty()) return;
     }
   }
 }
@@ -328,6 +295,41 @@ void CheckRules(const Invocation& invocation, const Building& building) {
 
 }  // namespace
 
+CLI::Validator Positive() {
+  return CLI::Validator(
+      [](std::string& word) {
+        const bool digits = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
+        if (digits && word.find_first_not_of('0') != word.npos) return std::string();
+        return fmt::format("'{}' is not a whole number above 0", word);
+      },
+      "");
+}
+
+void AddGlobal(CLI::App* app, GlobalOptions& global) {
+  app->add_option("--host", global.host,
+                  "Daemon to talk to (default: $TINDERBOX_HOST, else its unix socket)")
+      ->type_name("URL")
+      ->group("Global options");
+  app->add_flag("--json", global.json, "Answer as JSON, with the API's field names")
+      ->group("Global options");
+}
+
+void SetDuration(std::chrono::seconds& to, const std::string& text) {
+  const auto parsed = ParseDuration(text);
+  if (!parsed) {
+    throw CLI::ValidationError(parsed.error().message() + ". " + parsed.error().remedy());
+  }
+  to = *parsed;
+}
+
+CLI::App* AddCommand(CLI::App& app, Building& b, const std::string& name, const std::string& what,
+                     const std::string& examples) {
+  CLI::App* sub = app.add_subcommand(name, what);
+  AddGlobal(sub, b.invocation.global);
+  if (!examples.empty()) sub->footer("Examples:\n" + examples);
+  return sub;
+}
+
 std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string>& arguments) {
   Building building;
   CLI::App app("Run untrusted code in throw-away Linux microVMs.", "tinderbox");
@@ -346,6 +348,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
   DefineRun(app, building);
   DefineExec(app, building);
   DefineSandboxes(app, building);
+  DefineStates(app, building);
   DefineFiles(app, building);
   DefineHost(app, building);
 
@@ -362,9 +365,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
     CheckCommandName(app, ours);
     std::ranges::reverse(ours);
     app.parse(ours);
-    for (CLI::App* sub : app.get_subcommands()) {
-      building.invocation.command = building.finish.at(sub)();
-    }
+    building.invocation.command = building.finish.at(Innermost(app))();
     CheckRules(building.invocation, building);
     return building.invocation;
   } catch (const CLI::ParseError& error) {
@@ -374,8 +375,11 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
       app.exit(error, out, err);
       return ParseStop{.text = out.str(), .exit_code = 0};
     }
-    const auto used = app.get_subcommands();
-    const std::string name = used.empty() ? "" : " " + used.front()->get_name();
+    std::string name;
+    for (const CLI::App* used = &app; !used->get_subcommands().empty();) {
+      used = used->get_subcommands().front();
+      name += " " + used->get_name();
+    }
     return ParseStop{.text = fmt::format("tinderbox: {}\n  See 'tinderbox{} --help'.\n",
                                          std::string_view(error.what()), name),
                      .exit_code = 2};

@@ -108,6 +108,25 @@ TEST(ArgumentsTest, OtherCommands) {
   EXPECT_EQ(Parse<ProcessListOptions>({"ps", "a"}).sandbox, "a");
   EXPECT_THAT(Parse<CreateOptions>({"create", "-m", "k=v"}).sandbox.metadata,
               ElementsAre(Pair("k", "v")));
+  const auto paused = Parse<PauseOptions>({"pause", "--disk-only", "a", "b"});
+  EXPECT_THAT(paused.sandboxes, ElementsAre("a", "b"));
+  EXPECT_TRUE(paused.disk_only);
+  const auto resumed = Parse<ResumeOptions>({"resume", "--on-timeout", "pause", "--reboot", "a"});
+  EXPECT_EQ(resumed.on_timeout, "pause");
+  EXPECT_TRUE(resumed.reboot);
+  EXPECT_EQ(Parse<ForkOptions>({"fork", "-n", "10", "a"}).count, 10U);
+  EXPECT_EQ(Parse<SnapshotCreateOptions>({"snapshot", "create", "--name", "n:v", "a"}).name, "n:v");
+  EXPECT_TRUE(Parse<SnapshotListOptions>({"snapshot", "ls", "-q"}).quiet);
+  EXPECT_EQ(Parse<RollbackOptions>({"rollback", "a", "s"}).snapshot, "s");
+  EXPECT_THAT(Parse<TemplateRemoveOptions>({"template", "rm", "a", "b"}).templates,
+              ElementsAre("a", "b"));
+  EXPECT_TRUE(Parse<TemplatesOptions>({"templates", "-q"}).quiet);
+  EXPECT_FALSE(Parse<TemplatesOptions>({"template", "ls"}).quiet);
+  EXPECT_THAT(Parse<VerifyOptions>({"snapshot", "verify", "a"}).templates, ElementsAre("a"));
+  const auto made = Parse<CreateOptions>(
+      {"create", "--cold", "--timings", "--on-timeout", "pause", "--auto-resume"});
+  EXPECT_TRUE(made.sandbox.cold && made.sandbox.timings && made.sandbox.auto_resume);
+  EXPECT_EQ(made.sandbox.on_timeout, "pause");
   Parse<VersionOptions>({"--version"});
   Parse<DoctorOptions>({"doctor"});
   EXPECT_EQ(Parse<CompletionOptions>({"completion", "zsh"}).shell, "zsh");
@@ -125,11 +144,18 @@ TEST(ArgumentsTest, RefusesWhatMakesNoSense) {
   EXPECT_THAT(Refusal({"ls", "--", "x"}), HasSubstr("--"));
   EXPECT_THAT(Refusal({"completion", "tcsh"}), HasSubstr("tcsh"));
   EXPECT_THAT(Refusal({"rm"}), HasSubstr("tinderbox rm --help"));
+  EXPECT_THAT(Refusal({"snapshot"}), HasSubstr("tinderbox snapshot --help"));
+  EXPECT_THAT(Refusal({"snapshot", "create"}), HasSubstr("tinderbox snapshot create --help"));
+  EXPECT_THAT(Refusal({"snapshot", "fry", "x"}), HasSubstr("fry"));
+  EXPECT_THAT(Refusal({"create", "--on-timeout", "shrug"}), HasSubstr("shrug"));
+  EXPECT_THAT(Refusal({"fork", "-n", "0", "x"}), HasSubstr("0"));
 }
 
 TEST(ArgumentsTest, EveryCommandHasHelp) {
-  for (const char* name : {"run", "exec", "create", "ls", "ps", "inspect", "rm", "timeout", "cp",
-                           "logs", "templates", "info", "doctor", "env", "version", "completion"}) {
+  for (const char* name :
+       {"run",   "exec",      "create", "ls",       "ps",       "inspect",  "rm",        "timeout",
+        "pause", "resume",    "fork",   "rollback", "snapshot", "template", "prune",     "cp",
+        "logs",  "templates", "info",   "doctor",   "env",      "version",  "completion"}) {
     const auto parsed = ParseArguments({name, "--help"});
     const auto* stop = std::get_if<ParseStop>(&parsed);
     ASSERT_NE(stop, nullptr) << name;

@@ -20,12 +20,24 @@ base::Result<int> Execute(Session& session, const ProcessListOptions& options);
 base::Result<int> Execute(Session& session, const InspectOptions& options);
 base::Result<int> Execute(Session& session, const RemoveOptions& options);
 base::Result<int> Execute(Session& session, const TimeoutOptions& options);
+// states.cc
+base::Result<int> Execute(Session& session, const PauseOptions& options);
+base::Result<int> Execute(Session& session, const ResumeOptions& options);
+base::Result<int> Execute(Session& session, const ForkOptions& options);
+base::Result<int> Execute(Session& session, const RollbackOptions& options);
+// templates.cc
+base::Result<int> Execute(Session& session, const SnapshotCreateOptions& options);
+base::Result<int> Execute(Session& session, const SnapshotListOptions& options);
+base::Result<int> Execute(Session& session, const TemplatesOptions& options);
+base::Result<int> Execute(Session& session, const TemplateRemoveOptions& options);
+base::Result<int> Execute(Session& session, const TemplateInspectOptions& options);
+base::Result<int> Execute(Session& session, const VerifyOptions& options);
+base::Result<int> Execute(Session& session, const PruneOptions& options);
 // copy.cc
 base::Result<int> Execute(Session& session, const CopyOptions& options);
 // logs.cc
 base::Result<int> Execute(Session& session, const LogsOptions& options);
 // host.cc
-base::Result<int> Execute(Session& session, const TemplatesOptions& options);
 base::Result<int> Execute(Session& session, const InfoOptions& options);
 base::Result<int> Execute(Session& session, const DoctorOptions& options);
 base::Result<int> Execute(Session& session, const VersionOptions& options);

@@ -13,27 +13,35 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout cp logs templates info doctor env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
+  local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) [[ $command == run || $command == exec ]] && return ;;
       --host) ((i++)) ;;
       -*) ;;
-      *) if [[ -z $command ]]; then command=${COMP_WORDS[i]}; else ((words++)); fi ;;
+      snapshot | template) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
+      *) if [[ -z $command ]]; then command=${group:+$group-}${COMP_WORDS[i]}; else ((words++)); fi ;;
     esac
   done
   local options="--host --json --help" process="-i -t -e --env -w --workdir -u --user"
-  local sandbox="-T --template --memory --cpus --timeout --name -m --metadata --no-internet"
+  local sandbox="-T --template --memory --cpus --timeout --name -m --metadata --no-internet --on-timeout --auto-resume --cold --timings"
   case $prev in
     -T | --template)
-      COMPREPLY=($(compgen -W "$(tinderbox templates 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+      COMPREPLY=($(compgen -W "$(tinderbox templates 2>/dev/null | awk 'NR > 1 { print $1 == "-" ? $2 : $1 }')" -- "$cur"))
       return ;;
+    --on-timeout) COMPREPLY=($(compgen -W "pause kill" -- "$cur")); return ;;
     --state) COMPREPLY=($(compgen -W "running paused dead failed" -- "$cur")); return ;;
     --id-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    --memory | --cpus | --timeout | --name | --host | --bytes | -[emwu] | --env | --workdir | --user | --metadata)
+    --memory | --cpus | --timeout | --name | --host | --bytes | -n | --count | -[emwu] | --env | --workdir | --user | --metadata)
       return ;;
   esac
+  if [[ -z $command && -n $group ]]; then
+    if [[ $group == snapshot ]]; then commands="create ls rm verify"; else commands="ls rm inspect verify"; fi
+    COMPREPLY=($(compgen -W "$commands $options" -- "$cur"))
+    return
+  fi
   if [[ -z $command ]]; then
     COMPREPLY=($(compgen -W "$commands $options --version" -- "$cur"))
     return
@@ -46,6 +54,13 @@ _tinderbox() {
     rm) options+=" -a --all -f --force" ;;
     cp) options+=" -u --user" ;;
     logs) options+=" -f --follow --bytes" ;;
+    pause) options+=" --disk-only --require-healthy" ;;
+    resume) options+=" --timeout --on-timeout --reboot --timings" ;;
+    fork) options+=" -n --count --timeout --timings" ;;
+    rollback) options+=" --timings" ;;
+    snapshot-create) options+=" --name --disk-only" ;;
+    snapshot-ls | template-ls | templates) options+=" -q --quiet" ;;
+    snapshot-rm | template-rm) options+=" -f --force" ;;
     env) options+=" --new-key" ;;
   esac
   if [[ $cur == -* ]]; then
@@ -53,8 +68,17 @@ _tinderbox() {
     return
   fi
   case $command in
-    rm | inspect) COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
-    exec | ps | timeout | logs)
+    rm | inspect | pause) COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
+    snapshot-rm | snapshot-verify) COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur")) ;;
+    template-rm | template-verify | template-inspect)
+      COMPREPLY=($(compgen -W "$(tinderbox templates -q 2>/dev/null)" -- "$cur")) ;;
+    rollback)
+      if ((words == 0)); then
+        COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur"))
+      else
+        COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur"))
+      fi ;;
+    exec | ps | timeout | logs | resume | fork | snapshot-create | snapshot-ls)
       ((words == 0)) && COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
     cp) COMPREPLY=($(compgen -f -- "$cur") $(compgen -S : -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur"))
         compopt -o nospace ;;
@@ -70,6 +94,9 @@ _tinderbox_sandboxes() {
   ids=(${(f)"$(tinderbox ls -q 2>/dev/null)"})
   compadd -a ids
 }
+_tinderbox_snapshots() { compadd ${(f)"$(tinderbox snapshot ls -q 2>/dev/null)"} }
+_tinderbox_templates() { compadd ${(f)"$(tinderbox templates -q 2>/dev/null)"} }
+_tinderbox_either() { _tinderbox_sandboxes; _tinderbox_snapshots }
 _tinderbox() {
   local -a commands global process sandbox
   commands=(
@@ -81,6 +108,13 @@ _tinderbox() {
     'inspect:Show everything about sandboxes, as JSON'
     'rm:Remove sandboxes, running or not'
     'timeout:Set when a sandbox ends, counted from now'
+    'pause:Keep sandboxes as they are, and give their memory back'
+    'resume:Go on with a paused sandbox'
+    'fork:Make sandboxes with the memory and disk of one that runs'
+    'snapshot:Keep the state of a sandbox, to create others from'
+    'rollback:Put a sandbox back to a snapshot that was taken of it'
+    'template:What sandboxes can be created from'
+    'prune:Remove what can be made again, or nobody can use'
     'cp:Copy files and directories into or out of a sandbox'
     "logs:Show a sandbox's serial console"
     'templates:List templates'
@@ -99,7 +133,8 @@ _tinderbox() {
   sandbox=(
     {-T,--template}'[template to start from]:NAME:' '--memory[memory in MiB]:MIB:' '--cpus[virtual CPUs]:N:'
     '--timeout[remove after]:DURATION:' '--name[name]:NAME:' '*'{-m,--metadata}'[metadata]:KEY=VALUE:'
-    '--no-internet[no way out to public addresses]'
+    '--no-internet[no way out to public addresses]' '--on-timeout[what its timeout does]:action:(pause kill)'
+    '--auto-resume[traffic resumes it]' '--cold[boot it]' '--timings[tell how long the start took]'
   )
   local context state line
   _arguments -C $global '1:command:->command' '*::argument:->argument'
@@ -115,6 +150,12 @@ _tinderbox() {
         inspect) _arguments $global '*:sandbox:_tinderbox_sandboxes' ;;
         ps) _arguments $global '1:sandbox:_tinderbox_sandboxes' ;;
         timeout) _arguments $global '1:sandbox:_tinderbox_sandboxes' '2:duration:' ;;
+        pause) _arguments $global '--disk-only[keep the disk alone]' '--require-healthy[refuse where its agent is silent]' '*:sandbox:_tinderbox_sandboxes' ;;
+        resume) _arguments $global '--timeout[end it after]:DURATION:' '--on-timeout[what that does]:action:(pause kill)' '--reboot[boot it from its disk]' '--timings[tell how long it took]' '1:sandbox:_tinderbox_sandboxes' ;;
+        fork) _arguments $global {-n,--count}'[how many]:N:' '--timeout[end each after]:DURATION:' '--timings[tell how long it took]' '1:sandbox:_tinderbox_sandboxes' ;;
+        rollback) _arguments $global '--timings[tell how long it took]' '1:sandbox:_tinderbox_sandboxes' '2:snapshot:_tinderbox_snapshots' ;;
+        snapshot) _arguments $global '--name[name]:NAME:' '--disk-only[keep the disk alone]' {-q,--quiet}'[ids only]' '1:command:(create ls rm verify)' '*:sandbox or snapshot:_tinderbox_either' ;;
+        template) _arguments $global {-q,--quiet}'[ids only]' '1:command:(ls rm inspect verify)' '*:template:_tinderbox_templates' ;;
         logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
         cp) _arguments $global {-u,--user}'[owner]:USER:' '*:file:_files' ;;
         env) _arguments $global '--new-key[make a new key]' ;;
@@ -127,7 +168,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout cp logs templates info doctor env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -141,6 +182,13 @@ complete -c tinderbox -n $none -a ps -d 'List the commands that run in a sandbox
 complete -c tinderbox -n $none -a inspect -d 'Show everything about sandboxes'
 complete -c tinderbox -n $none -a rm -d 'Remove sandboxes'
 complete -c tinderbox -n $none -a timeout -d 'Set when a sandbox ends'
+complete -c tinderbox -n $none -a pause -d 'Keep sandboxes as they are'
+complete -c tinderbox -n $none -a resume -d 'Go on with a paused sandbox'
+complete -c tinderbox -n $none -a fork -d 'Make sandboxes of one that runs'
+complete -c tinderbox -n $none -a snapshot -d 'Keep the state of a sandbox'
+complete -c tinderbox -n $none -a rollback -d 'Put a sandbox back to a snapshot'
+complete -c tinderbox -n $none -a template -d 'What sandboxes are created from'
+complete -c tinderbox -n $none -a prune -d 'Remove what nobody can use'
 complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
 complete -c tinderbox -n $none -a logs -d 'Show the serial console'
 complete -c tinderbox -n $none -a templates -d 'List templates'
@@ -149,7 +197,7 @@ complete -c tinderbox -n $none -a doctor -d 'Check what works on this host'
 complete -c tinderbox -n $none -a env -d 'Print variables for E2B SDKs'
 complete -c tinderbox -n $none -a version -d 'Show the version'
 complete -c tinderbox -n $none -a completion -d 'Print a completion script'
-complete -c tinderbox -n '__fish_seen_subcommand_from exec ps inspect rm timeout logs' -a '(tinderbox ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from exec ps inspect rm timeout logs pause resume fork rollback' -a '(tinderbox ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s i -l interactive -d 'Forward standard input'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s t -l tty -d 'Give it a terminal'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec create' -s e -l env -x -d 'KEY=VALUE'
@@ -164,6 +212,20 @@ complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l timeout -x 
 complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l name -x -d 'Name'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l no-internet -d 'No public addresses'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create ls' -s m -l metadata -x -d 'KEY=VALUE'
+complete -c tinderbox -n '__fish_seen_subcommand_from snapshot' -a 'create ls rm verify'
+complete -c tinderbox -n '__fish_seen_subcommand_from template' -a 'ls rm inspect verify'
+complete -c tinderbox -n '__fish_seen_subcommand_from snapshot rollback' -a '(tinderbox snapshot ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from template' -a '(tinderbox templates -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from pause snapshot' -l disk-only -d 'Keep the disk alone'
+complete -c tinderbox -n '__fish_seen_subcommand_from pause' -l require-healthy -d 'Refuse where its agent is silent'
+complete -c tinderbox -n '__fish_seen_subcommand_from resume' -l reboot -d 'Boot it from its disk'
+complete -c tinderbox -n '__fish_seen_subcommand_from fork' -s n -l count -x -d 'How many'
+complete -c tinderbox -n '__fish_seen_subcommand_from resume fork' -l timeout -x -d '90s, 10m, 1h30m'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create resume' -l on-timeout -x -a 'pause kill'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l auto-resume -d 'Traffic resumes it'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l cold -d 'Boot it'
+complete -c tinderbox -n '__fish_seen_subcommand_from run create resume fork rollback' -l timings -d 'Tell how long the start took'
+complete -c tinderbox -n '__fish_seen_subcommand_from snapshot' -l name -x -d 'Name'
 complete -c tinderbox -n '__fish_seen_subcommand_from ls' -s q -l quiet -d 'Ids only'
 complete -c tinderbox -n '__fish_seen_subcommand_from ls' -l state -x -a 'running paused dead failed'
 complete -c tinderbox -n '__fish_seen_subcommand_from rm' -s a -l all -d 'Every sandbox'

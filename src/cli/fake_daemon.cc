@@ -280,9 +280,72 @@ bool FakeDaemon::HostCall(Connection& connection, const Request& request) {
   return true;
 }
 
+void FakeDaemon::AddTemplate(const std::string& id, const std::string& name,
+                             const std::string& sandbox) {
+  const std::scoped_lock lock(mutex_);
+  templates_[id] = {{"templateID", id},
+                    {"names", name.empty() ? json::array() : json::array{name}},
+                    {"isSnapshot", !sandbox.empty()},
+                    {"sourceSandbox", sandbox},
+                    {"hasMemory", true},
+                    {"ready", true},
+                    {"storedBytes", 5 << 20},
+                    {"createdAt", "2026-01-01T00:00:00Z"}};
+}
+
+bool FakeDaemon::LifecycleCall(Connection& connection, const Request& request) {
+  const std::string path = request.target.substr(0, request.target.find('?'));
+  const std::string last = path.substr(path.rfind('/') + 1);
+  const std::scoped_lock lock(mutex_);
+  const json::object started{{"sandboxID", "i3kabc"},
+                             {"startedBy", "restore"},
+                             {"timingsMs", {{"network", 1.25}, {"total", 20}}}};
+  const auto missing = [&] {
+    connection.Answer(404, json::object{{"code", 404}, {"message", "template not found"}});
+    return true;
+  };
+  if (request.method == "POST" && last == "pause") {
+    connection.Answer(204, std::string_view());
+  } else if (request.method == "POST" && last == "resume") {
+    connection.Answer(201, started);
+  } else if (request.method == "POST" && last == "rollback") {
+    connection.Answer(200, started);
+  } else if (request.method == "POST" && last == "fork") {
+    json::array children;
+    children.push_back({{"sandbox", {{"sandboxID", "ichild"}}}});
+    if (json::parse(request.body).at("count").as_int64() > 1) {
+      children.push_back({{"error", {{"code", 429}, {"message", "no slot"}, {"remedy", "Wait."}}}});
+    }
+    connection.Answer(201, children);
+  } else if (request.method == "POST" && last == "snapshots") {
+    connection.Answer(201, json::object{{"snapshotID", "s1:default"}, {"names", json::array()}});
+  } else if (path == "/tinderbox/v1/templates") {
+    json::array all;
+    for (const auto& [id, info] : templates_) all.push_back(info);
+    connection.Answer(200, all);
+  } else if (path == "/tinderbox/v1/prune") {
+    connection.Answer(200, json::object{{"removed", {"boot snapshot 'x'"}}, {"freedBytes", 4096}});
+  } else if (last == "verify") {
+    const std::string id = path.substr(24, path.rfind('/') - 24);
+    if (!templates_.contains(id)) return missing();
+    connection.Answer(200, json::object{{"ok", true}});
+  } else if (path.starts_with("/templates/") || path.starts_with("/tinderbox/v1/templates/")) {
+    if (!templates_.contains(last)) return missing();
+    if (request.method == "DELETE") {
+      templates_.erase(last);
+      connection.Answer(204, std::string_view());
+    } else {
+      connection.Answer(200, templates_[last]);
+    }
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void FakeDaemon::Control(Connection& connection, const Request& request) {
-  if (HostCall(connection, request)) return;
-  const std::string& target = request.target;
+  if (HostCall(connection, request) || LifecycleCall(connection, request)) return;
+  const std::string target = request.target.substr(0, request.target.find('?'));
   if (request.method == "POST" && target == "/v2/sandboxes") {
     const json::value body = json::parse(request.body);
     if (body.at("templateID").as_string() == "none") {
@@ -294,8 +357,13 @@ void FakeDaemon::Control(Connection& connection, const Request& request) {
     const std::string id = fmt::format("i{:020}", ++created_);
     AddSandbox(id, "", "running");
     return connection.Answer(
-        201,
-        json::object{{"sandboxID", id}, {"templateID", "base"}, {"envdAccessToken", "secret"}});
+        201, request.target.ends_with("timings=true")
+                 ? json::object{{"sandboxID", id},
+                                {"startedBy", "pool"},
+                                {"timingsMs", {{"total", 15.5}}},
+                                {"envdAccessToken", "secret"}}
+                 : json::object{
+                       {"sandboxID", id}, {"templateID", "base"}, {"envdAccessToken", "secret"}});
   }
   const std::scoped_lock lock(mutex_);
   if (target == "/tinderbox/v1/sandboxes") {

@@ -35,6 +35,7 @@ class FakeDaemon {
   // Ids of the sandboxes that are there.
   std::vector<std::string> sandboxes();
   void AddSandbox(const std::string& id, const std::string& name, const std::string& state);
+  void AddTemplate(const std::string& id, const std::string& name, const std::string& sandbox);
   // Requests whose target begins so, in the order in which they came.
   std::vector<Request> Seen(const std::string& prefix);
   // A create answers this much later.
@@ -60,6 +61,8 @@ class FakeDaemon {
   void Serve(Connection& connection);
   void Splice(int client);
   void Control(Connection& connection, const Request& request);
+  // Pause to prune; false for another target.
+  bool LifecycleCall(Connection& connection, const Request& request);
   // info and API keys; false for another target.
   bool HostCall(Connection& connection, const Request& request);
   void AgentCall(Connection& connection, const Request& request);
@@ -76,6 +79,7 @@ class FakeDaemon {
   bool stopping_ = false;
   std::vector<Request> seen_;
   std::map<std::string, boost::json::object> sandboxes_;
+  std::map<std::string, boost::json::object> templates_;  // by id
   std::map<std::string, std::string> files_;
   std::vector<std::string> keys_;
   int made_keys_ = 0;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// tinderbox templates, info, doctor, version.
+// tinderbox info, doctor, version.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -39,13 +39,6 @@ void AddRows(Table& table, const std::string& prefix, const json::value& value) 
   } else {
     table.Add({prefix, Words(value)});
   }
-}
-
-std::string FirstText(const json::value& value, std::string_view key) {
-  const json::object* object = value.if_object();
-  const json::value* list = object ? object->if_contains({key.data(), key.size()}) : nullptr;
-  if (!list || !list->is_array() || list->get_array().empty()) return {};
-  return Words(list->get_array().front());
 }
 
 json::object Check(std::string name, bool good, std::string_view bad_status, std::string detail,
@@ -108,24 +101,6 @@ std::string DoctorText(const json::array& checks) {
 }
 
 }  // namespace
-
-base::Result<int> Execute(Session& session, const TemplatesOptions&) {
-  const json::value answer = TRY(session.CallJson("GET", "/tinderbox/v1/templates"));
-  if (session.json()) {
-    TRY(PrintJson(answer));
-    return 0;
-  }
-  Table table({"NAME", "ID", "CPUS", "MEMORY", "DISK", "STATUS", "CREATED"});
-  for (const json::value& each : answer.is_array() ? answer.get_array() : json::array()) {
-    table.Add({FirstText(each, "names"), TextAt(each, "templateID"),
-               std::to_string(NumberAt(each, "cpuCount")),
-               fmt::format("{} MiB", NumberAt(each, "memoryMB")),
-               fmt::format("{} MiB", NumberAt(each, "diskSizeMB")), TextAt(each, "buildStatus"),
-               TextAt(each, "createdAt")});
-  }
-  TRY(Print(table.ToString()));
-  return 0;
-}
 
 base::Result<int> Execute(Session& session, const InfoOptions&) {
   const json::value info = TRY(session.CallJson("GET", "/tinderbox/v1/info"));

@@ -5,11 +5,15 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <cerrno>
 #include <csignal>
 #include <future>
+
+#include "cli/table.h"
+#include "sys/file.h"
 
 namespace tinderbox::cli {
 
@@ -31,7 +35,34 @@ json::object CreateBody(const SandboxOptions& options, const Pairs& env) {
   if (options.memory_mib) body["memoryMB"] = *options.memory_mib;
   if (options.cpus) body["cpuCount"] = *options.cpus;
   if (options.no_internet) body["allow_internet_access"] = false;
+  if (!options.on_timeout.empty()) body["autoPause"] = options.on_timeout == "pause";
+  if (options.auto_resume) body["autoResume"] = json::object{{"enabled", true}};
+  if (options.cold) body["cold"] = true;
   return body;
+}
+
+std::string WithTimings(std::string target, bool timings) {
+  if (timings) target += "?timings=true";
+  return target;
+}
+
+std::string TimingsText(const json::value& sandbox) {
+  const json::object* object = sandbox.if_object();
+  const json::value* timings = object ? object->if_contains("timingsMs") : nullptr;
+  if (!timings || !timings->is_object()) return {};
+  Table table({"STAGE", "MS"});
+  for (const auto& [stage, value] : timings->get_object()) {
+    boost::system::error_code ignored;
+    const double ms = value.is_number() ? value.to_number<double>(ignored) : 0;
+    table.Add({std::string(stage), fmt::format("{:.1f}", ms)});
+  }
+  const std::string by = TextAt(sandbox, "startedBy");
+  return fmt::format("{} started by: {}\n{}", TextAt(sandbox, "sandboxID"), by.empty() ? "-" : by,
+                     table.ToString());
+}
+
+void TellTimings(const json::value& sandbox) {
+  static_cast<void>(sys::WriteAll(sys::FdRef::Borrow(STDERR_FILENO), TimingsText(sandbox)));
 }
 
 base::Result<> RemoveSandbox(Session session, const std::string& id) {
@@ -57,8 +88,8 @@ base::Result<json::value> CreateSandbox(const Session& session, const SandboxOpt
   if (!done) return base::FailErrno(errno, "create an eventfd");
   Session own = session;
   auto creating = std::async(std::launch::async, [&own, &options, &env, &done] {
-    auto created = own.CallJson("POST", "/v2/sandboxes", CreateBody(options, env),
-                                base::Deadline::After(kCreateTime));
+    auto created = own.CallJson("POST", WithTimings("/v2/sandboxes", options.timings),
+                                CreateBody(options, env), base::Deadline::After(kCreateTime));
     ::eventfd_write(done.get(), 1);
     return created;
   });

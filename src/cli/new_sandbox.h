@@ -21,6 +21,12 @@ inline constexpr std::chrono::seconds kDefaultTimeout{300};
 // The body of POST /v2/sandboxes.
 boost::json::object CreateBody(const SandboxOptions& options, const Pairs& env);
 
+// `target`, asking for the stages' times as well.
+std::string WithTimings(std::string target, bool timings);
+// What an answer tells of them, on standard error, where it is in nobody's way; nothing where it
+// tells nothing.
+void TellTimings(const boost::json::value& sandbox);
+
 // Creates a sandbox and yields the API's answer. If a signal comes meanwhile, the sandbox is taken
 // away again once it is there, and the error is kCancelled; its errno value is the signal's number.
 // A second signal leaves at once.

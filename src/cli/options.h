@@ -42,6 +42,10 @@ struct SandboxOptions {
   std::string name;  // kept as metadata "name"
   Pairs metadata;
   bool no_internet = false;
+  std::string on_timeout;  // "pause", "kill", "" = the daemon's default
+  bool auto_resume = false;
+  bool cold = false;
+  bool timings = false;
 };
 
 struct RunOptions {
@@ -88,7 +92,53 @@ struct LogsOptions {
   bool follow = false;
   std::optional<std::uint64_t> bytes;
 };
-struct TemplatesOptions {};
+struct PauseOptions {
+  std::vector<std::string> sandboxes;
+  bool disk_only = false;
+  bool require_healthy = false;
+};
+struct ResumeOptions {
+  std::string sandbox;
+  std::optional<std::chrono::seconds> timeout;
+  std::string on_timeout;  // as in SandboxOptions; "" = as it was
+  bool reboot = false;
+  bool timings = false;
+};
+struct ForkOptions {
+  std::string sandbox;
+  std::uint32_t count = 1;
+  std::optional<std::chrono::seconds> timeout;
+  bool timings = false;
+};
+struct SnapshotCreateOptions {
+  std::string sandbox;
+  std::string name;
+  bool disk_only = false;
+};
+struct SnapshotListOptions {
+  std::string sandbox;  // "" = of all
+  bool quiet = false;
+};
+struct RollbackOptions {
+  std::string sandbox;
+  std::string snapshot;
+  bool timings = false;
+};
+struct TemplatesOptions {
+  bool quiet = false;
+};
+// Of templates and of snapshots.
+struct TemplateRemoveOptions {
+  std::vector<std::string> templates;
+  bool force = false;  // absence is success
+};
+struct TemplateInspectOptions {
+  std::vector<std::string> templates;
+};
+struct VerifyOptions {
+  std::vector<std::string> templates;
+};
+struct PruneOptions {};
 struct InfoOptions {};
 struct DoctorOptions {};
 struct EnvOptions {
@@ -99,10 +149,13 @@ struct CompletionOptions {
   std::string shell;
 };
 
-using Command = std::variant<RunOptions, CreateOptions, ExecOptions, ListOptions,
-                             ProcessListOptions, InspectOptions, RemoveOptions, TimeoutOptions,
-                             CopyOptions, LogsOptions, TemplatesOptions, InfoOptions, DoctorOptions,
-                             EnvOptions, VersionOptions, CompletionOptions>;
+using Command =
+    std::variant<RunOptions, CreateOptions, ExecOptions, ListOptions, ProcessListOptions,
+                 InspectOptions, RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions,
+                 ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
+                 CopyOptions, LogsOptions, TemplatesOptions, TemplateRemoveOptions,
+                 TemplateInspectOptions, VerifyOptions, PruneOptions, InfoOptions, DoctorOptions,
+                 EnvOptions, VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;

@@ -44,6 +44,7 @@ base::Result<int> Execute(Session& session, const RunOptions& options) {
     return 128 + created.error().errno_value();
   }
   const std::string id = TextAt(*created, "sandboxID");
+  TellTimings(*created);
   base::Result<> noted;
   if (!options.id_file.empty()) noted = sys::WriteFileAtomic(options.id_file, id + "\n");
 

@@ -84,6 +84,7 @@ base::Result<int> Execute(Session& session, const CreateOptions& options) {
   if (session.json()) {
     TRY(PrintJson(*created));
   } else {
+    TellTimings(*created);
     TRY(Print(TextAt(*created, "sandboxID") + "\n"));
   }
   return 0;
