@@ -4,13 +4,12 @@
 """The daemon killed (-9) at each stage of create, pause, resume, snapshot, fork and rollback, and clients that
 leave in the middle: what it finds at its next start is as before or as after, never lost, never twice."""
 import http.client
-import pathlib
 import re
 import socket
 import time
 import unittest
 
-from harness import ROOT, STATE, Daemon, host_objects, wait_for
+from harness import ROOT, STATE, host_objects, wait_for
 from snapshot_test import LifecycleTest
 
 
@@ -149,7 +148,7 @@ class LeavingClientTest(LifecycleTest):
         self.tb("rm", self.daemon.create("--memory", "256"))
         for after in (0.001, 0.01, 0.03, 0.1):
             self.leave("POST", "/v2/sandboxes", '{"templateID":"base","memoryMB":256}', after)
-        wait_for(lambda: len(self.daemon.json("ls")) == 4, 20, "all four came to be")
+        wait_for(lambda: [s["state"] for s in self.daemon.json("ls")] == ["running"] * 4, 20, "all four came to be")
         for each in self.daemon.json("ls"):
             self.assertEqual(self.sh(each["sandboxID"], "echo on"), "on\n")
 

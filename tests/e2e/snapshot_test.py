@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import time
 import unittest
+import urllib.parse
 
 from harness import STATE, Daemon, DaemonTest, host_objects, wait_for
 
@@ -76,7 +77,7 @@ class LifecycleTest(DaemonTest):
         return self.call("POST", f"/sandboxes/{sandbox}/snapshots", body, expect=201)["snapshotID"]
 
     def remove_snapshot(self, snapshot):
-        self.call("DELETE", f"/templates/{snapshot}", expect=204)
+        self.call("DELETE", "/templates/" + urllib.parse.quote(snapshot, safe=""), expect=204)
 
     def sh(self, sandbox, script):
         return self.tb("exec", sandbox, "--", "sh", "-c", script).stdout
