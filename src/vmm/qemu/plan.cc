@@ -24,13 +24,17 @@ constexpr int kTranslationMib = 128;
 //                rate on a busy host, the kernel finds it unstable at random, and then hangs
 //   cryptomgr.notests   the kernel's tests of its own ciphers take a sixth of an emulated boot
 //   mitigations=off, nokaslr      neither buys anything in an emulator without speculation, both
-//   cost
-//                boot time
+//                cost boot time
+//   norandmaps   translated code is found by its virtual address: with every process at addresses
+//   of
+//                its own, each exec would translate its libraries anew (a login shell: 4 times
+//                slower). What a guest's processes are to each other is the guest's affair; the
+//                wall is around all of it (docs/adr/0004)
 std::string KernelArgs(const VmSpec& spec, const HostFacts& host, Accelerator accelerator) {
   std::string args = "console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on";
   if (accelerator == Accelerator::kTcg) {
     if (host.tsc_khz != 0) args += fmt::format(" tsc_early_khz={} tsc=reliable", host.tsc_khz);
-    args += " mitigations=off nokaslr cryptomgr.notests";
+    args += " mitigations=off nokaslr norandmaps cryptomgr.notests";
   }
   if (spec.initrd.empty() && !spec.rootfs.empty())
     args += spec.rootfs_read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
