@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Freezing a real file system: ext4 in a file, by a loop device.
+// Freezing a real file system: XFS in a file, by a loop device, as the pool is one.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -32,13 +32,14 @@ class FreezeTest : public testing::Test {
     std::filesystem::create_directories(dir_ + "/mnt");
     const sys::UniqueFd image(
         ::open((dir_ + "/image").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    ASSERT_EQ(::ftruncate(image.get(), 16 << 20), 0);
-    const auto made = sys::RunTool({.argv = {"mke2fs", "-q", "-t", "ext4", dir_ + "/image"}});
+    ASSERT_EQ(::ftruncate(image.get(), 512 << 20), 0);
+    const auto made =
+        sys::RunTool({.argv = {"mkfs.xfs", "-q", "-s", "size=4096", dir_ + "/image"}});
     ASSERT_TRUE(made.has_value() && made->exit_code == 0);
     auto loop = sys::AttachLoop(image, dir_ + "/image");
     ASSERT_TRUE(loop.has_value()) << loop.error().ToString();
     loop_ = *std::move(loop);
-    ASSERT_EQ(::mount(loop_.path.c_str(), Mount().c_str(), "ext4", 0, nullptr), 0);
+    ASSERT_EQ(::mount(loop_.path.c_str(), Mount().c_str(), "xfs", 0, nullptr), 0);
   }
   void TearDown() override {
     ::umount2(Mount().c_str(), 0);
