@@ -587,7 +587,76 @@ TEST_F(AgentTest, FilesystemCalls) {
   EXPECT_EQ(call("Remove", fmt::format(R"({{"path":"{}/d"}})", dir_)).status, 200);
   EXPECT_FALSE(sys::Exists(dir_ + "/d"));
   EXPECT_EQ(call("Remove", fmt::format(R"({{"path":"{}/d"}})", dir_)).status, 200);
-  EXPECT_EQ(call("CreateWatcher", R"({"path":"/tmp"})").status, 501);
+}
+
+// What a watcher has to tell, as "TYPE name" each, until `last` is among it or time is over.
+std::string WatchedUntil(const std::function<std::string()>& ask, const std::string& last) {
+  std::string told;
+  for (int i = 0; i < 200 && told.find(last) == told.npos; ++i) {
+    const json::object answer = json::parse(ask()).as_object();
+    if (answer.contains("events")) {
+      for (const json::value& event : answer.at("events").as_array()) {
+        told += fmt::format("{} {}\n", std::string(event.at("type").as_string()).substr(11),
+                            std::string(event.at("name").as_string()));
+      }
+    }
+    std::this_thread::sleep_for(10ms);
+  }
+  return told;
+}
+
+TEST_F(AgentTest, WatchersTellWhatHappensBelow) {
+  const auto call = [&](const std::string& method, const std::string& body) {
+    return Ask("POST", "/filesystem.Filesystem/" + method, body);
+  };
+  ASSERT_TRUE(sys::MakeDirs(dir_ + "/old/er").has_value());
+  const auto made = call("CreateWatcher", fmt::format(R"({{"path":"{}","recursive":true}})", dir_));
+  ASSERT_EQ(made.status, 200) << made.body;
+  const std::string id(json::parse(made.body).at("watcherId").as_string());
+  const std::string selected = fmt::format(R"({{"watcherId":"{}"}})", id);
+  const auto ask = [&] { return call("GetWatcherEvents", selected).body; };
+  Run(
+      Shell(fmt::format("cd {}; echo x >old/er/f; mkdir -p new/deep; echo y >new/deep/g; "
+                        "mv old/er/f old/h; chmod 600 old/h; rm old/h; mv new moved; "
+                        "echo z >moved/deep/i; echo end >last",
+                        dir_)));
+  const std::string told = WatchedUntil(ask, "WRITE last");
+  for (const char* line :
+       {"CREATE old/er/f\nWRITE old/er/f\n", "CREATE new\n", "CREATE new/deep\n",
+        "CREATE new/deep/g\n", "RENAME old/er/f\nCREATE old/h\n", "CHMOD old/h\n", "REMOVE old/h\n",
+        "RENAME new\nCREATE moved\n", "CREATE moved/deep/i\n"}) {
+    EXPECT_NE(told.find(line), told.npos) << line << "in\n" << told;
+  }
+  for (const char* name : {"CREATE new/deep\n", "CREATE new/deep/g\n"}) {
+    EXPECT_EQ(told.find(name), told.rfind(name)) << "told twice: " << told;
+  }
+  EXPECT_EQ(ask(), "{}");
+  EXPECT_EQ(call("RemoveWatcher", selected).status, 200);
+  EXPECT_EQ(call("RemoveWatcher", selected).status, 404);
+  EXPECT_EQ(call("GetWatcherEvents", selected).status, 404);
+  EXPECT_EQ(call("CreateWatcher", R"({"path":"/no/such"})").status, 404);
+  EXPECT_EQ(call("CreateWatcher", R"({"path":"/etc/passwd"})").status, 400);
+}
+
+TEST_F(AgentTest, WatchStreamsBeginEndAndCarryEntries) {
+  const auto watch = [&](const std::string& path, const net::HttpHeaders& headers) {
+    return net::ConnectStream::Start(Connect(), "/filesystem.Filesystem/WatchDir", headers,
+                                     json::value{{"path", path}, {"includeEntry", true}},
+                                     Deadline::After(20s));
+  };
+  auto stream = watch(dir_, {{"Connect-Timeout-Ms", "700"}});
+  ASSERT_TRUE(stream.has_value());
+  EXPECT_EQ(**stream->Next(Deadline::After(5s)), R"({"start":{}})");
+  ASSERT_TRUE(sys::MakeDirs(dir_ + "/made").has_value());
+  const auto event = json::parse(**stream->Next(Deadline::After(5s))).at("filesystem").as_object();
+  EXPECT_EQ(event.at("type").as_string(), "EVENT_TYPE_CREATE");
+  EXPECT_EQ(event.at("entry").at("path").as_string(), dir_ + "/made");
+  const auto end = stream->Next(Deadline::After(5s));
+  ASSERT_FALSE(end.has_value());
+  EXPECT_EQ(end.error().code(), base::Code::kDeadlineExceeded);
+  auto missing = watch("/no/such", {});
+  ASSERT_TRUE(missing.has_value());
+  EXPECT_EQ(missing->Next(Deadline::After(5s)).error().code(), base::Code::kNotFound);
 }
 
 TEST_F(AgentTest, ManyProcessesAtOnce) {

@@ -32,11 +32,6 @@ std::unexpected<net::ConnectError> FromBase(const base::Error& error) {
   return RpcFail(net::ConnectCodeFromBase(error.code()), error.ToString());
 }
 
-bool IsWatch(std::string_view method) {
-  return method == "WatchDir" || method == "CreateWatcher" || method == "GetWatcherEvents" ||
-         method == "RemoveWatcher";
-}
-
 struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
@@ -111,14 +106,7 @@ base::Result<> MakeOwnedDirs(const std::string& path, const User& user) {
 }
 
 net::Task<> FilesystemService::Serve(net::Exchange& exchange, std::string_view method) {
-  if (IsWatch(method)) {
-    const net::ConnectError error{ConnectCode::kUnimplemented,
-                                  "this version does not watch directories"};
-    if (method == "WatchDir") co_return co_await RefuseStream(exchange, error);
-    co_return co_await ServeUnary(exchange, [error](Message) -> AsyncRpcResult<json::object> {
-      co_return std::unexpected(error);
-    });
-  }
+  if (WatchService::Has(method)) co_return co_await watches_.Serve(exchange, method);
   const std::string name(method);
   const std::string authorization(exchange.head().headers.Get("Authorization"));
   co_await ServeUnary(exchange, [&](Message request) -> AsyncRpcResult<json::object> {

@@ -6,6 +6,7 @@
 
 #include "agent/rpc.h"
 #include "agent/state.h"
+#include "agent/watch_service.h"
 #include "net/http_server.h"
 
 namespace tinderbox::agent {
@@ -15,9 +16,9 @@ namespace tinderbox::agent {
 // and who owns what is made.
 class FilesystemService {
  public:
-  explicit FilesystemService(AgentState& state) : state_(state) {}
+  explicit FilesystemService(AgentState& state) : state_(state), watches_(state) {}
 
-  // Serves /filesystem.Filesystem/METHOD. The watching methods answer unimplemented.
+  // Serves /filesystem.Filesystem/METHOD.
   net::Task<> Serve(net::Exchange& exchange, std::string_view method);
 
  private:
@@ -31,6 +32,7 @@ class FilesystemService {
   Answer Remove(const std::string& path);
 
   AgentState& state_;
+  WatchService watches_;
 };
 
 // Makes `path` and what is missing above it, mode 0755, owned by `user`.
