@@ -13,9 +13,9 @@
 #include "agent/multipart.h"
 #include "agent/paths.h"
 #include "agent/process_request.h"
-#include "agent/sha256.h"
 #include "agent/signature.h"
 #include "agent/users.h"
+#include "base/sha256.h"
 
 namespace tinderbox::agent {
 namespace {
@@ -79,11 +79,13 @@ std::string Hex(const std::array<std::uint8_t, 32>& digest) {
 }
 
 TEST(Sha256, KnownAnswers) {
-  EXPECT_EQ(Hex(Sha256("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  EXPECT_EQ(Hex(Sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(Hex(Sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
+  EXPECT_EQ(Hex(base::Sha256("")),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(Hex(base::Sha256("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Hex(base::Sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(Hex(Sha256(std::string(1'000'000, 'a'))),
+  EXPECT_EQ(Hex(base::Sha256(std::string(1'000'000, 'a'))),
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 

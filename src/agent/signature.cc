@@ -6,9 +6,9 @@
 
 #include <charconv>
 
-#include "agent/sha256.h"
 #include "agent/state.h"
 #include "base/base64.h"
+#include "base/sha256.h"
 
 namespace tinderbox::agent {
 namespace {
@@ -23,7 +23,7 @@ std::string FileSignature(const FileAccess& access) {
   std::string text =
       fmt::format("{}:{}:{}:{}", access.path, access.operation, access.username, access.token);
   if (!access.expiration.empty()) text.append(":").append(access.expiration);
-  const auto digest = Sha256(text);
+  const auto digest = base::Sha256(text);
   std::string encoded =
       base::EncodeBase64({reinterpret_cast<const char*>(digest.data()), digest.size()});
   while (encoded.ends_with('=')) encoded.pop_back();

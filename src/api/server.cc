@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "api/error_map.h"
+#include "api/signed_url.h"
 #include "base/log.h"
 
 namespace tinderbox::api {
@@ -126,7 +127,21 @@ net::Task<> Server::Handle(net::Exchange& exchange) {
   if (const auto* bad = std::get_if<MalformedAddress>(&address)) {
     co_return co_await Send(exchange, TextAnswer(400, "text/plain; charset=utf-8", bad->why));
   }
+  if (IsSignedFileRequest(exchange.head())) co_return co_await SignedFile(exchange);
   co_await Control(exchange);
+}
+
+// The signature stands in for both the API key and the sandbox's name.
+net::Task<> Server::SignedFile(net::Exchange& exchange) {
+  Result<std::string> signer =
+      co_await quick_.Run([this, head = exchange.head()]() -> Result<std::string> {
+        return SignerOf(head, manager_.List());
+      });
+  if (!signer) co_return co_await Send(exchange, ErrorAnswer(signer.error()));
+  SandboxAddress address;
+  address.id = *std::move(signer);
+  address.port = kAgentPort;
+  co_await proxy_.Forward(exchange, std::move(address));
 }
 
 net::Task<> Server::Control(net::Exchange& exchange) {

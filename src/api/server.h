@@ -51,6 +51,7 @@ class Server {
 
  private:
   net::Task<> Handle(net::Exchange& exchange);
+  net::Task<> SignedFile(net::Exchange& exchange);
   net::Task<> Control(net::Exchange& exchange);
   net::AsyncResult<Answer> Serve(net::Exchange& exchange, const RouteMatch& match);
 

@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/sha256.h"
+#include "base/sha256.h"
 
 #include <bit>
 #include <string>
 
-namespace tinderbox::agent {
+namespace tinderbox::base {
 namespace {
 
 // FIPS 180-4 §4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64
@@ -66,4 +66,4 @@ std::array<std::uint8_t, 32> Sha256(std::string_view data) {
   return digest;
 }
 
-}  // namespace tinderbox::agent
+}  // namespace tinderbox::base

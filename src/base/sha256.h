@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <string_view>
 
-namespace tinderbox::agent {
+namespace tinderbox::base {
 
 // SHA-256 (FIPS 180-4) of short texts, such as signed URLs. Here because the static agent would
 // carry megabytes of a general library for it.
 std::array<std::uint8_t, 32> Sha256(std::string_view data);
 
-}  // namespace tinderbox::agent
+}  // namespace tinderbox::base
