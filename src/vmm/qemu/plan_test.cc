@@ -47,7 +47,7 @@ std::vector<std::string> FullArgv() {
       "-accel",
       "tcg,tb-size=128",
       "-cpu",
-      "max",
+      "max,la57=off,smap=off,smep=off,umip=off,pku=off",
       "-smp",
       "2",
       "-m",
@@ -76,7 +76,8 @@ std::vector<std::string> FullArgv() {
       "/initrd.img",
       "-append",
       "console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on tsc_early_khz=2500123 "
-      "tsc=reliable mitigations=off nokaslr norandmaps cryptomgr.notests tinderbox.agent=1",
+      "tsc=reliable mitigations=off nokaslr norandmaps init_on_alloc=0 cryptomgr.notests "
+      "tinderbox.agent=1",
       "-drive",
       "if=none,id=rootfs,file=/rootfs.ext4,format=raw,cache=unsafe,discard=unmap,read-only=off",
       "-device",
