@@ -23,6 +23,9 @@ struct Identity {
   std::string template_id;
   std::string default_user;
   std::string default_workdir;
+  // The guest is that sandbox already (it was paused): only what time and a second life of the same
+  // memory make wrong is set, its clock and its random numbers.
+  bool known = false;
 };
 
 // The daemon's own line to the agent in one guest. Whatever answers there is hostile: every answer
@@ -50,6 +53,7 @@ class AgentLink {
   base::Result<> WarmUp(vmm::LaunchedVm& vm, base::Deadline deadline) const;
 
  private:
+  base::Result<> RunShell(base::Deadline deadline) const;
   base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
                       base::Deadline deadline) const;
 

@@ -29,38 +29,33 @@ std::string BaseOf(const ManagerOptions& options, const std::string& id) {
   return sys::Exists(latest) ? latest : dir + "/memory.base";
 }
 
-Result<> SaveMemory(const ManagerOptions& options, const std::string& id, vmm::Vm& vm,
-                    const image::Capture& capture, Deadline deadline) {
-  vmm::SnapshotRequest request{.to = {.memory = capture.memory(), .state = capture.state()},
-                               .base = BaseOf(options, id)};
-  auto saved = vm.Snapshot(request, deadline);
-  if (!saved && saved.error().code() == Code::kFailedPrecondition) {
-    // What its latest snapshot is nobody knows for sure any more: then all of it.
-    request.base.clear();
-    saved = vm.Snapshot(request, deadline);
-  }
-  if (!saved) return std::unexpected(std::move(saved).error());
-  base::LogDebug("saved memory",
-                 {{"sandbox", id},
-                  {"bytes", saved->memory_bytes},
-                  {"ms", std::chrono::duration<double, std::milli>(saved->memory_took).count()}});
-  return {};
-}
-
 }  // namespace
 
 StoppedGuest::StoppedGuest(const ManagerOptions& options, store::SandboxRecord record,
-                           PauseMode mode, std::unique_ptr<vmm::Vm> vm)
+                           PauseMode mode, std::unique_ptr<vmm::Vm> vm, image::Capture capture)
     : options_(&options),
       record_(std::move(record)),
       mode_(mode),
+      capture_(std::move(capture)),
       vm_(std::move(vm)),
       since_(std::chrono::steady_clock::now()) {}
+
+vmm::SnapshotRequest StoppedGuest::Request() const {
+  return {.to = {.memory = capture_.memory(), .state = capture_.state()},
+          .base = BaseOf(*options_, record_.id)};
+}
 
 Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
                                         const store::SandboxRecord& record, PauseMode mode,
                                         Deadline deadline) {
   std::unique_ptr<vmm::Vm> vm = TRY(options.driver.Adopt(RunDirOf(options, record.id)));
+  StoppedGuest guest(options, record, mode, std::move(vm), TRY(options.library.BeginCapture()));
+  if (mode == PauseMode::kFull) {
+    if (auto prepared = guest.vm_->PrepareSnapshot(guest.Request(), deadline); !prepared) {
+      base::LogDebug("nothing was saved ahead",
+                     {{"sandbox", record.id}, {"error", prepared.error().ToString()}});
+    }
+  }
   if (mode == PauseMode::kFilesystem) {
     auto frozen = AgentLink(options.slots, record.slot).Freeze(record.access_token, deadline);
     if (!frozen) {
@@ -70,19 +65,34 @@ Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
     }
   }
   TRY_CTX(options.library.FlushDisk(record.id), fmt::format("sandbox '{}'", record.id));
-  StoppedGuest stopped(options, record, mode, std::move(vm));
-  TRY(stopped.vm_->Pause(deadline));
-  return stopped;
+  guest.since_ = std::chrono::steady_clock::now();
+  TRY(guest.vm_->Pause(deadline));
+  return guest;
+}
+
+Result<> StoppedGuest::SaveMemory(Deadline deadline) {
+  vmm::SnapshotRequest request = Request();
+  auto saved = vm_->Snapshot(request, deadline);
+  if (!saved && saved.error().code() == Code::kFailedPrecondition) {
+    // What its latest snapshot is nobody knows for sure any more: then all of it.
+    request.base.clear();
+    saved = vm_->Snapshot(request, deadline);
+  }
+  if (!saved) return std::unexpected(std::move(saved).error());
+  base::LogDebug("saved memory",
+                 {{"sandbox", record_.id},
+                  {"bytes", saved->memory_bytes},
+                  {"ms", std::chrono::duration<double, std::milli>(saved->memory_took).count()}});
+  return {};
 }
 
 Result<image::Capture> StoppedGuest::Save(Deadline deadline) {
-  image::Capture capture = TRY(options_->library.BeginCapture());
   if (mode_ == PauseMode::kFull) {
-    TRY(SaveMemory(*options_, record_.id, *vm_, capture, deadline));
-    TRY(options_->library.KeepMemory(record_.id, capture.memory()));
+    TRY(SaveMemory(deadline));
+    TRY(options_->library.KeepMemory(record_.id, capture_.memory()));
   }
-  TRY(options_->library.CaptureDisk(capture, record_.id));
-  return capture;
+  TRY(options_->library.CaptureDisk(capture_, record_.id));
+  return std::move(capture_);
 }
 
 Result<std::chrono::nanoseconds> StoppedGuest::Resume(Deadline deadline) {

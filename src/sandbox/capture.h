@@ -21,8 +21,8 @@ namespace tinderbox::sandbox {
 // guest.
 class StoppedGuest {
  public:
-  // Has the guest write out its file system first where `mode` is kFilesystem (kUnavailable where
-  // its agent does not do that), then stops its CPUs.
+  // Saves what can be saved while it runs, has the guest write out its file system where `mode` is
+  // kFilesystem (kUnavailable where its agent does not do that), then stops its CPUs.
   static base::Result<StoppedGuest> Stop(const ManagerOptions& options,
                                          const store::SandboxRecord& record, PauseMode mode,
                                          base::Deadline deadline);
@@ -30,7 +30,7 @@ class StoppedGuest {
   StoppedGuest& operator=(StoppedGuest&&) = delete;
   ~StoppedGuest();
 
-  // Memory (with kFull) and disk, into a new capture. kResourceExhausted: the disk is full.
+  // Memory (with kFull) and disk. Once. kResourceExhausted: the disk is full.
   base::Result<image::Capture> Save(base::Deadline deadline);
   // It goes on. How long it stood still.
   base::Result<std::chrono::nanoseconds> Resume(base::Deadline deadline);
@@ -39,12 +39,15 @@ class StoppedGuest {
 
  private:
   StoppedGuest(const ManagerOptions& options, store::SandboxRecord record, PauseMode mode,
-               std::unique_ptr<vmm::Vm> vm);
+               std::unique_ptr<vmm::Vm> vm, image::Capture capture);
+  vmm::SnapshotRequest Request() const;
+  base::Result<> SaveMemory(base::Deadline deadline);
   void Thaw() const;
 
   const ManagerOptions* options_;
   store::SandboxRecord record_;
   PauseMode mode_;
+  image::Capture capture_;       // what is prepared in it goes first
   std::unique_ptr<vmm::Vm> vm_;  // none: it goes on already, or was ended
   std::chrono::steady_clock::time_point since_;
 };

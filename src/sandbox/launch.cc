@@ -125,7 +125,10 @@ Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& sou
     clock.Stage("boot");
   }
   const std::string demanded = restore ? source.agent_token : std::string();
-  TRY(agent.AwaitInit(*process, IdentityOf(before, source), demanded, deadline));
+  Identity identity = IdentityOf(before, source);
+  // A snapshot that the sandbox is rolled back to is of itself, too.
+  identity.known = restore && source.source_sandbox == before.id;
+  TRY(agent.AwaitInit(*process, identity, demanded, deadline));
   clock.Stage("identity");
   AtStage(options, "create.identity");
   return {};

@@ -9,4 +9,9 @@ base::Result<SnapshotReport> Vm::Snapshot(const SnapshotRequest& /*request*/,
   return base::Fail(base::Code::kUnimplemented, "this driver takes no snapshots");
 }
 
+base::Result<> Vm::PrepareSnapshot(const SnapshotRequest& /*request*/,
+                                   base::Deadline /*deadline*/) {
+  return {};
+}
+
 }  // namespace tinderbox::vmm

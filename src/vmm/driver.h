@@ -137,6 +137,10 @@ class Vm {
   // can go on. Disks are not looked at.
   virtual base::Result<SnapshotReport> Snapshot(const SnapshotRequest& request,
                                                 base::Deadline deadline);
+  // While the guest still runs: does what can be done of the Snapshot with this very request, on
+  // this handle, so that the guest stands still for less time. May do nothing; its failure is no
+  // reason not to try Snapshot. What it made is gone with the handle if no Snapshot takes it up.
+  virtual base::Result<> PrepareSnapshot(const SnapshotRequest& request, base::Deadline deadline);
 };
 
 class Driver {

@@ -59,10 +59,16 @@ class DriverSnapshot : public DriverTest, public testing::WithParamInterface<Dri
             .state = fmt::format("{}/{}.state", files_, name)};
   }
   // Saves a guest, which is paused then.
+  // Every other time a part of it is saved while the guest still runs.
   SnapshotPaths Save(Vm& vm, const std::string& name, const std::string& base) {
+    const SnapshotPaths to = Paths(name);
+    if (++saves_ % 2 == 0) {
+      const auto prepared = vm.PrepareSnapshot({.to = to, .base = base}, Soon());
+      EXPECT_TRUE(prepared) << prepared.error().ToString();
+      std::this_thread::sleep_for(milliseconds(20));
+    }
     const auto paused = vm.Pause(Soon());
     EXPECT_TRUE(paused) << paused.error().ToString();
-    const SnapshotPaths to = Paths(name);
     const auto saved = vm.Snapshot({.to = to, .base = base}, Soon());
     EXPECT_TRUE(saved) << saved.error().ToString();
     return to;
@@ -89,6 +95,7 @@ class DriverSnapshot : public DriverTest, public testing::WithParamInterface<Dri
 
   Driver* driver_ = nullptr;
   std::string zeros_;
+  int saves_ = 0;
 };
 
 TEST_P(DriverSnapshot, CounterCountsOn) {
@@ -197,6 +204,23 @@ TEST_P(DriverSnapshot, ThreeClonesAtOnceDoNotAffectEachOtherNorTheBase) {
   ExpectGoesOn(*grandchild, 3);
   ASSERT_TRUE(clones[1]->Resume(Soon()));
   for (auto& clone : clones) ExpectGoesOn(*clone, 2);
+}
+
+// What was prepared and is not taken up leaves no file, and is no part of another snapshot.
+TEST_P(DriverSnapshot, WhatWasPreparedForAnotherIsDropped) {
+  auto vm = Begin(*driver_, Guest("memory", "one"));
+  ASSERT_TRUE(vm);
+  ExpectGoesOn(*vm, 2);
+  ASSERT_TRUE(vm->PrepareSnapshot({.to = Paths("dropped"), .base = zeros_}, Soon()));
+  ExpectGoesOn(*vm, 3);
+  const SnapshotPaths part = Save(*vm, "part", zeros_);
+  EXPECT_FALSE(sys::Exists(Paths("dropped").memory));
+  const SnapshotPaths whole = Save(*vm, "whole", "");
+  ASSERT_FALSE(HasFailure());
+  ExpectSame(part.memory, whole.memory);
+  ASSERT_TRUE(vm->PrepareSnapshot({.to = Paths("again"), .base = part.memory}, Soon()));
+  End(vm);
+  EXPECT_FALSE(sys::Exists(Paths("again").memory));
 }
 
 TEST_P(DriverSnapshot, DamagedSnapshotIsRefusedAndNothingIsLeft) {

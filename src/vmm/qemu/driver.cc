@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "vmm/check_spec.h"
@@ -47,6 +48,16 @@ class QemuVm : public Vm {
     return TRY_CTX(SaveTo(request, deadline), fmt::format("snapshot VM '{}'", process_->id()));
   }
 
+  Result<> PrepareSnapshot(const SnapshotRequest& request, base::Deadline deadline) override {
+    prepared_.reset();
+    if (request.base.empty()) return {};
+    NewFile memory = TRY(NewFile::Create(request.to.memory));
+    MemoryCapture guest = TRY(MemoryCapture::Open(*process_, kJailMemory));
+    TRY(guest.SaveChanges(request.base, memory.fd(), deadline));
+    prepared_.emplace(request.base, std::move(memory), std::move(guest));
+    return {};
+  }
+
  private:
   Result<SnapshotReport> SaveTo(const SnapshotRequest& request, base::Deadline deadline) {
     using Clock = std::chrono::steady_clock;
@@ -55,17 +66,29 @@ class QemuVm : public Vm {
     if (TRY(qmp.State(deadline)) != VmState::kPaused)
       return std::unexpected(Error(Code::kFailedPrecondition, "the guest is not paused")
                                  .WithRemedy("Pause it first."));
-    NewFile memory = TRY(NewFile::Create(request.to.memory));
+    std::optional<Prepared> prepared = std::exchange(prepared_, std::nullopt);
+    if (prepared &&
+        (prepared->memory.path() != request.to.memory || prepared->base != request.base)) {
+      prepared.reset();
+    }
+    NewFile memory =
+        prepared ? std::move(prepared->memory) : TRY(NewFile::Create(request.to.memory));
     NewFile state = TRY(NewFile::Create(request.to.state));
     SnapshotReport report;
     const auto begun = Clock::now();
     const std::string saved = WrapState(TRY(SaveDeviceState(qmp, deadline)));
     TRY(WriteAt(state.fd(), saved.data(), saved.size(), 0));
     const auto state_saved = Clock::now();
-    const auto guest = TRY(MemoryCapture::Open(*process_, kJailMemory));
-    report.memory_bytes = request.base.empty()
-                              ? TRY(guest.SaveAll(memory.fd(), deadline))
-                              : TRY(guest.SaveChanges(request.base, memory.fd(), deadline));
+    MemoryCapture guest =
+        prepared ? std::move(prepared->guest) : TRY(MemoryCapture::Open(*process_, kJailMemory));
+    if (request.base.empty()) {
+      report.memory_bytes = TRY(guest.SaveAll(memory.fd(), deadline));
+    } else if (prepared) {
+      report.memory_bytes = TRY(guest.UpdateChanges(memory.fd(), deadline));
+    } else {
+      report.memory_bytes = TRY(guest.SaveChanges(request.base, memory.fd(), deadline));
+    }
+    if (HasEnded(*process_)) return base::Fail(Code::kUnavailable, "the VMM has ended");
     TRY(memory.Seal());
     TRY(state.Seal());
     report.state_took = state_saved - begun;
@@ -86,6 +109,13 @@ class QemuVm : public Vm {
   }
 
   const std::unique_ptr<LaunchedVm> process_;
+  // Memory that was saved while the guest ran; what it has changed since is written over.
+  struct Prepared {
+    std::string base;
+    NewFile memory;
+    MemoryCapture guest;
+  };
+  std::optional<Prepared> prepared_;
 };
 
 // What QEMU printed before it gave up, matched to what the user can do about it.
