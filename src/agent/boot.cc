@@ -122,6 +122,12 @@ void SetSysctls() {
   constexpr const char* kValues[][2] = {
       {"/proc/sys/fs/inotify/max_user_watches", "524288"},
       {"/proc/sys/fs/inotify/max_user_instances", "1024"},
+      // Work that wakes an idle guest several times a second, and its host's CPU with it: memory
+      // compaction ahead of need, statistics, and a watchdog that only ever sees that the VM was
+      // paused.
+      {"/proc/sys/vm/compaction_proactiveness", "0"},
+      {"/proc/sys/vm/stat_interval", "60"},
+      {"/proc/sys/kernel/watchdog", "0"},
       {"/proc/sys/vm/max_map_count", "262144"},
       // ping without privileges, as distributions have it.
       {"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
