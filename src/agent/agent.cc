@@ -6,6 +6,7 @@
 
 #include "agent/init.h"
 #include "agent/rpc.h"
+#include "agent/tunnel.h"
 
 namespace tinderbox::agent {
 namespace {
@@ -67,6 +68,9 @@ net::Task<> Agent::Serve(net::Exchange& exchange) {
     co_return;
   }
   if (head.path == "/init" && head.method == "POST") co_return co_await ServeInit(exchange, state_);
+  if (head.path == "/tunnel" && head.method == "POST") {
+    co_return co_await ServeTunnel(exchange, state_);
+  }
   if (IsFreezeRoute(head)) co_return co_await ServeFreeze(exchange);
   co_await freeze_.AwaitThaw();
   // The one route that also takes a signature instead of the token; it checks for itself.

@@ -659,6 +659,37 @@ TEST_F(AgentTest, WatchStreamsBeginEndAndCarryEntries) {
   EXPECT_EQ(missing->Next(Deadline::After(5s)).error().code(), base::Code::kNotFound);
 }
 
+TEST_F(AgentTest, TunnelsLeadToTheLoopback) {
+  const std::string port = std::to_string(port_);
+  const auto ask = [&](const std::string& query, const std::string& upgrade) {
+    net::HttpHeaders headers;
+    if (!upgrade.empty()) headers = {{"Connection", "Upgrade"}, {"Upgrade", upgrade}};
+    return Ask("POST", "/tunnel" + query, "", headers).status;
+  };
+  EXPECT_EQ(ask("?port=" + port, ""), 400);
+  EXPECT_EQ(ask("?port=" + port, "websocket"), 400);
+  EXPECT_EQ(ask("", "tcp"), 400);
+  EXPECT_EQ(ask("?port=65536", "tcp"), 400);
+  EXPECT_EQ(ask("?port=1", "tcp"), 502);
+  // Into the agent's own port: both ends speak HTTP.
+  auto fd =
+      net::ConnectTo({.unix_path = {}, .host = "127.0.0.1", .port = port_}, Deadline::After(5s));
+  ASSERT_TRUE(fd.has_value());
+  ::fcntl(fd->get(), F_SETFL, 0);
+  const std::string request = fmt::format(
+      "POST /tunnel?port={} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+      "Content-Length: 0\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+      port_);
+  ASSERT_TRUE(sys::WriteAll(*fd, request).has_value());
+  std::string said;
+  char buffer[1024];
+  for (ssize_t n = 0; (n = ::read(fd->get(), buffer, sizeof(buffer))) > 0;) {
+    said.append(buffer, static_cast<std::size_t>(n));
+  }
+  EXPECT_TRUE(said.starts_with("HTTP/1.1 101 ")) << said;
+  EXPECT_NE(said.find("HTTP/1.1 204 "), said.npos) << said;
+}
+
 TEST_F(AgentTest, ManyProcessesAtOnce) {
   std::vector<std::future<std::string>> runs;
   for (int i = 0; i < 50; ++i) {

@@ -17,8 +17,8 @@ class Freeze;
 // What the host has told the agent about the sandbox (POST /init). One per agent, on its one
 // thread.
 struct AgentState {
-  // True where there is a host, which alone may call /init, /fsfreeze and /fsthaw: as process 1 of
-  // a VM. Requests that come from the guest itself are then refused there.
+  // True where there is a host, which alone may call /init, /fsfreeze, /fsthaw and /tunnel: as
+  // process 1 of a VM. Requests that come from the guest itself are then refused there.
   bool host_only_routes = false;
   std::optional<std::string> access_token;
   std::map<std::string, std::string> env = {{"E2B_SANDBOX", "true"}};

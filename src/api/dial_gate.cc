@@ -10,6 +10,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "api/guest_tunnel.h"
 #include "api/sandbox_address.h"
 
 namespace tinderbox::api {
@@ -67,6 +68,9 @@ net::AsyncResult<int> DialGate::DialFd(std::string id, std::uint16_t port) {
     CO_TRY_VOID(co_await Enter(id));
     auto fd = co_await workers_.Run([this, id, port, end]() -> base::Result<int> {
       auto dialled = manager_.Dial(id, port, end);
+      const bool refused = !dialled && dialled.error().code() == Code::kUnavailable;
+      // Servers of the guest that only listen on its loopback are reached from inside.
+      if (refused && port != kAgentPort) dialled = DialLoopback(manager_, id, port, end);
       if (!dialled) return std::unexpected(std::move(dialled).error());
       return dialled->Release();
     });

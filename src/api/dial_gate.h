@@ -29,8 +29,9 @@ class DialGate {
   };
   DialGate(boost::asio::io_context& io, sandbox::Manager& manager, Options options);
 
-  // A connected socket. A refused port is tried again for a quarter of a second, since servers are
-  // often asked in the moment in which they start. Errors: those of Manager::Dial.
+  // A connected socket. A port that nobody has open on the guest's network is looked for on its
+  // loopback (guest_tunnel.h). A refused port is tried again for a quarter of a second, since
+  // servers are often asked in the moment in which they start. Errors: those of Manager::Dial.
   net::AsyncResult<net::StreamSocket> Dial(std::string id, std::uint16_t port);
 
  private:

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "api/proxy_headers.h"
-#include "api/relay.h"
+#include "net/relay.h"
 
 namespace tinderbox::api {
 namespace {
@@ -65,7 +65,7 @@ struct Flow {
   net::Exchange& exchange;  // valid while the flow is in the proxy's list
   const SandboxAddress address;
   std::shared_ptr<Upstream> upstream;
-  std::shared_ptr<Relay> relay;
+  std::shared_ptr<net::Relay> relay;
   bool reused = false;
   bool gone = false;  // its sandbox has ended, or we stop
   bool too_slow = false;
@@ -281,7 +281,7 @@ net::Task<> Proxy::Upgrade(FlowPtr flow, UpstreamHead head) {
   headers.Add("Upgrade", std::string(head.headers.Get("Upgrade")));
   Result<net::UpgradedSocket> client = co_await flow->exchange.Upgrade(std::move(headers));
   if (!client) co_return flow->upstream->Close();
-  flow->relay = std::make_shared<Relay>(std::move(*client), flow->upstream->Take());
+  flow->relay = std::make_shared<net::Relay>(std::move(*client), flow->upstream->Take());
   if (flow->gone) co_return flow->relay->Reset();
   co_await flow->relay->Run();
 }

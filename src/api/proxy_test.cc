@@ -160,7 +160,8 @@ TEST_F(ProxyTest, ProblemsAreToldInE2bsWords) {
   EXPECT_EQ(
       closed.body,
       R"({"sandboxId":"i1","message":"The sandbox is running but port is not open","port":9,"code":502})");
-  EXPECT_EQ(manager_.dials, 1 + 5);  // a refused port is tried again for a moment
+  // A refused port is tried again for a moment, and each time on the guest's loopback too.
+  EXPECT_EQ(manager_.dials, 1 + 5 * 2);
   EXPECT_EQ(CallWithoutKey("GET", "/", {{"E2b-Sandbox-Id", "A B"}}).status, 400);
   EXPECT_EQ(Get("/", 0).status, 400);
   const auto page =
@@ -181,9 +182,10 @@ TEST_F(ProxyTest, HostOnlyRoutesOfTheAgentAreHidden) {
     const std::lock_guard lock(manager_.mutex);
     manager_.ports[8000] = guest_->port();
   }
-  for (const char* path : {"/init", "/init/", "//init", "/./init", "/x/../init", "/%69nit",
-                           "/%2569nit", "/INIT", "/init?x=1", "/init;x", "/freeze", "/unfreeze",
-                           "/fsfreeze", "/fsthaw", "/collapse", "/upgrade", "/x/%2e%2e/init"}) {
+  for (const char* path :
+       {"/init", "/init/", "//init", "/./init", "/x/../init", "/%69nit", "/%2569nit", "/INIT",
+        "/init?x=1", "/init;x", "/freeze", "/unfreeze", "/fsfreeze", "/fsthaw", "/collapse",
+        "/upgrade", "/tunnel", "/x/%2e%2e/init"}) {
     const auto response = Get(path, 49983);
     EXPECT_EQ(response.status, 404) << path;
     EXPECT_EQ(Json(response).at("code").as_int64(), 404);
@@ -193,6 +195,39 @@ TEST_F(ProxyTest, HostOnlyRoutesOfTheAgentAreHidden) {
   EXPECT_EQ(Get("/initial", 49983).status, 204);
   EXPECT_EQ(Get("/files/init", 49983).status, 204);
   EXPECT_EQ(Get("/init", 8000).status, 204);
+}
+
+TEST_F(ProxyTest, ServersOnTheGuestsLoopbackAreReachedThroughItsAgent) {
+  std::string asked;
+  Serve(
+      [&](RawSocket& socket) {
+        asked = socket.ReadUntil("\r\n\r\n");
+        // What comes at once behind the head is the inner server's.
+        socket.Send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n");
+        socket.ReadUntil("\r\n\r\n");
+        socket.Send("HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\ninner");
+      },
+      49983);
+  const auto response = Get("/", 5173);
+  EXPECT_EQ(response.status, 201);
+  EXPECT_EQ(response.body, "inner");
+  EXPECT_THAT(asked, HasSubstr("POST /tunnel?port=5173 HTTP/1.1\r\n"));
+  EXPECT_THAT(asked, HasSubstr("\r\nUpgrade: tcp\r\n"));
+}
+
+TEST_F(ProxyTest, AnAgentThatTunnelsNothingLeavesThePortClosed) {
+  for (const char* answer :
+       {"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "nonsense", "HTTP/1.1 101 "}) {
+    Serve(
+        [&](RawSocket& socket) {
+          socket.ReadUntil("\r\n\r\n");
+          socket.Send(answer);
+        },
+        49983);
+    const auto response = Get("/", 5173);
+    EXPECT_EQ(response.status, 502) << answer;
+    EXPECT_THAT(response.body, HasSubstr("port is not open")) << answer;
+  }
 }
 
 TEST_F(ProxyTest, AnswersOfEveryFraming) {

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
-#include "api/relay.h"
+#include "net/relay.h"
 
 #include <sys/socket.h>
 
@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace tinderbox::api {
+namespace tinderbox::net {
 namespace {
 
 namespace asio = boost::asio;
@@ -22,16 +22,16 @@ constexpr std::chrono::seconds kLinger{60};
 
 }  // namespace
 
-Relay::Relay(net::UpgradedSocket a, net::UpgradedSocket b)
+Relay::Relay(UpgradedSocket a, UpgradedSocket b)
     : a_(std::move(a)),
       b_(std::move(b)),
       linger_(a_.socket.get_executor()),
       ended_(a_.socket.get_executor(), std::chrono::steady_clock::time_point::max()) {}
 
-net::Task<> Relay::Run() {
+Task<> Relay::Run() {
   const auto self = shared_from_this();
   running_ = 2;
-  const auto pump = [self](net::UpgradedSocket& from, net::UpgradedSocket& to) {
+  const auto pump = [self](UpgradedSocket& from, UpgradedSocket& to) {
     asio::co_spawn(self->a_.socket.get_executor(), self->Pump(from, to),
                    [self](std::exception_ptr) {
                      --self->running_;
@@ -48,7 +48,7 @@ net::Task<> Relay::Run() {
   if (!closed_) Reset();
 }
 
-net::Task<bool> Relay::Send(net::StreamSocket& socket, std::string_view data) {
+Task<bool> Relay::Send(StreamSocket& socket, std::string_view data) {
   while (!data.empty()) {
     if (closed_) co_return false;
     const ssize_t n =
@@ -57,7 +57,7 @@ net::Task<bool> Relay::Send(net::StreamSocket& socket, std::string_view data) {
       data.remove_prefix(static_cast<std::size_t>(n));
     } else if (errno == EAGAIN) {
       boost::system::error_code ec;
-      co_await socket.async_wait(net::StreamSocket::wait_write,
+      co_await socket.async_wait(StreamSocket::wait_write,
                                  asio::redirect_error(asio::use_awaitable, ec));
       if (ec) co_return false;
     } else if (errno != EINTR) {
@@ -67,7 +67,7 @@ net::Task<bool> Relay::Send(net::StreamSocket& socket, std::string_view data) {
   co_return true;
 }
 
-net::Task<> Relay::Pump(net::UpgradedSocket& from, net::UpgradedSocket& to) {
+Task<> Relay::Pump(UpgradedSocket& from, UpgradedSocket& to) {
   std::string buffer = std::exchange(from.buffered, {});
   bool alive = co_await Send(to.socket, buffer);
   buffer.resize(kBuffer);
@@ -82,7 +82,7 @@ net::Task<> Relay::Pump(net::UpgradedSocket& from, net::UpgradedSocket& to) {
       ended = true;
     } else if (errno == EAGAIN) {
       boost::system::error_code ec;
-      co_await from.socket.async_wait(net::StreamSocket::wait_read,
+      co_await from.socket.async_wait(StreamSocket::wait_read,
                                       asio::redirect_error(asio::use_awaitable, ec));
       alive = !ec;
     } else {
@@ -106,7 +106,7 @@ void Relay::Reset() {
   if (closed_) return;
   closed_ = true;
   boost::system::error_code ignored;
-  for (net::StreamSocket* socket : {&a_.socket, &b_.socket}) {
+  for (StreamSocket* socket : {&a_.socket, &b_.socket}) {
     // After two orderly ends this is no reset: there is nothing left to cut off.
     if (running_ > 0) {
       const linger reset{1, 0};
@@ -116,4 +116,4 @@ void Relay::Reset() {
   }
 }
 
-}  // namespace tinderbox::api
+}  // namespace tinderbox::net

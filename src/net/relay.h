@@ -8,29 +8,29 @@
 
 #include "net/http_server.h"
 
-namespace tinderbox::api {
+namespace tinderbox::net {
 
 // Bytes both ways between two sockets that have left HTTP (WebSocket and the like), with a fixed
 // buffer each way, so that a slow reader holds up its writer. Belongs to the loop's thread.
 class Relay : public std::enable_shared_from_this<Relay> {
  public:
-  Relay(net::UpgradedSocket a, net::UpgradedSocket b);
+  Relay(UpgradedSocket a, UpgradedSocket b);
 
   // Returns when both directions have ended. A side that only ends its sending is given a minute.
-  net::Task<> Run();
+  Task<> Run();
   // Resets both connections.
   void Reset();
 
  private:
-  net::Task<> Pump(net::UpgradedSocket& from, net::UpgradedSocket& to);
-  net::Task<bool> Send(net::StreamSocket& socket, std::string_view data);
+  Task<> Pump(UpgradedSocket& from, UpgradedSocket& to);
+  Task<bool> Send(StreamSocket& socket, std::string_view data);
 
-  net::UpgradedSocket a_;
-  net::UpgradedSocket b_;
+  UpgradedSocket a_;
+  UpgradedSocket b_;
   boost::asio::steady_timer linger_;
   boost::asio::steady_timer ended_;
   int running_ = 0;
   bool closed_ = false;
 };
 
-}  // namespace tinderbox::api
+}  // namespace tinderbox::net
