@@ -146,16 +146,19 @@ Result<> AgentLink::Thaw(const std::string& token, Deadline deadline) const {
 Result<> AgentLink::WarmUp(vmm::LaunchedVm& vm, Deadline deadline) const {
   for (int i = 0; i < kWarmUps; ++i) {
     TRY(AwaitInit(vm, {.sandbox_id = "tinderbox"}, {}, deadline));
-    TRY(RunShell(deadline));
+    TRY(RunShell("echo ready", deadline));
   }
   return {};
 }
 
+Result<> AgentLink::WarmUpLanguage(Deadline deadline) const {
+  return RunShell("! command -v python3 || python3 -c 'import json, socket, subprocess'", deadline);
+}
+
 // As an SDK runs a command.
-Result<> AgentLink::RunShell(Deadline deadline) const {
+Result<> AgentLink::RunShell(const std::string& command, Deadline deadline) const {
   net::HttpClient client(TRY(slots_.Dial(slot_, kAgentPort, deadline)), "the sandbox's agent");
-  const json::object process = {{"cmd", "/bin/bash"},
-                                {"args", json::array{"-l", "-c", "echo ready"}}};
+  const json::object process = {{"cmd", "/bin/bash"}, {"args", json::array{"-l", "-c", command}}};
   auto stream = TRY_CTX(
       net::ConnectStream::Start(std::move(client), "/process.Process/Start", {},
                                 json::object{{"process", process}, {"stdin", false}}, deadline),

@@ -51,9 +51,11 @@ class AgentLink {
   // run that does nothing. What that has to fetch from disk, to fault in and (under emulation) to
   // translate is there afterwards. Only before there is a token.
   base::Result<> WarmUp(vmm::LaunchedVm& vm, base::Deadline deadline) const;
+  // Has Python in the guest's page cache, where the image has one; likewise.
+  base::Result<> WarmUpLanguage(base::Deadline deadline) const;
 
  private:
-  base::Result<> RunShell(base::Deadline deadline) const;
+  base::Result<> RunShell(const std::string& command, base::Deadline deadline) const;
   base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
                       base::Deadline deadline) const;
 

@@ -101,6 +101,10 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
       base::LogWarning("a template's first command failed",
                        {{"template", source.name}, {"error", warm.error().ToString()}});
     }
+    if (auto warm = agent.WarmUpLanguage(deadline); !warm) {
+      base::LogDebug("a template's first program failed",
+                     {{"template", source.name}, {"error", warm.error().ToString()}});
+    }
     std::this_thread::sleep_for(kSettle);
     clock.Stage("warm up");
     TRY(started.vm->Pause(deadline));
