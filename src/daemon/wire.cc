@@ -57,12 +57,17 @@ image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& 
   return options;
 }
 
+// Slots made ahead: an idle one costs some 100 KiB of kernel memory. More are made as they go.
+constexpr std::uint32_t kReadySlots = 4;
+
 network::PoolOptions PoolOptionsOf(const Config& config) {
   network::PoolOptions options;
   options.prefix = config.network.prefix;
   options.cidr = config.network.cidr;
   // Slots in quarantine come on top of those in use.
   options.max_slots = std::min<std::uint32_t>(config.limits.sandboxes + 64, 16384);
+  options.uid_base = config.limits.uid_base;
+  options.ready = kReadySlots;
   return options;
 }
 
@@ -123,7 +128,6 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .run_dir = config.run_dir,
                                               .state_dir = config.state_dir,
                                               .cgroup_prefix = config.limits.cgroup,
-                                              .uid_base = config.limits.uid_base,
                                               .dns = config.network.dns,
                                               .max_sandboxes = config.limits.sandboxes,
                                               .boot_deadline = config.limits.boot,

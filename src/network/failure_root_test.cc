@@ -47,7 +47,7 @@ TEST_F(NetworkFailureRootTest, NoMoreSlotsThanConfigured) {
   Acquire();
   Acquire();
   const HostState before(options_.prefix);
-  const auto third = pool_->Acquire({}, kUidBase);
+  const auto third = pool_->Acquire({});
   ASSERT_FALSE(third);
   EXPECT_EQ(third.error().code(), Code::kResourceExhausted);
   EXPECT_THAT(third.error().remedy(), Not(IsEmpty()));
@@ -63,7 +63,7 @@ TEST_F(NetworkFailureRootTest, ALinkThatHasTheNameIsPassedOverAndNamed) {
   Open();
   EXPECT_EQ(Acquire().index, 2u);
   const HostState before(options_.prefix);
-  const auto none = pool_->Acquire({}, kUidBase);
+  const auto none = pool_->Acquire({});
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code(), Code::kResourceExhausted);
   EXPECT_EQ(HostState(options_.prefix), before);
@@ -72,7 +72,7 @@ TEST_F(NetworkFailureRootTest, ALinkThatHasTheNameIsPassedOverAndNamed) {
   ASSERT_TRUE(sys::UnnameNetNs(options_.prefix + "-2"));
   options_.max_slots = 1;
   Open();
-  const auto taken = pool_->Acquire({}, kUidBase);
+  const auto taken = pool_->Acquire({});
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.error().code(), Code::kAlreadyExists);
   EXPECT_THAT(taken.error().message(), HasSubstr(veth));
@@ -142,7 +142,7 @@ TEST_F(NetworkFailureRootTest, WithoutRootTheErrorSaysSo) {
 // what could not be done.
 TEST_F(NetworkFailureRootTest, EveryStepThatFailsIsUndone) {
   Open();
-  ASSERT_TRUE(pool_->Release(Acquire().index));
+  ReleaseNow(Acquire().index);
   const HostState before(options_.prefix);
   rlimit usual{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &usual), 0);
@@ -151,10 +151,10 @@ TEST_F(NetworkFailureRootTest, EveryStepThatFailsIsUndone) {
   for (rlim_t spare = 0; spare < 32; ++spare) {
     const rlimit tight{static_cast<rlim_t>(lowest.get()) + 1 + spare, usual.rlim_max};
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    const auto slot = pool_->Acquire({}, kUidBase);
+    const auto slot = pool_->Acquire({});
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &usual), 0);
     if (slot) {
-      ASSERT_TRUE(pool_->Release(slot->index));
+      ReleaseNow(slot->index);
       break;
     }
     ++failures;
@@ -208,8 +208,8 @@ TEST_F(NetworkFailureRootTest, MakesRunNetnsWhereThereIsNone) {
     if (mount("tmpfs", "/run", "tmpfs", 0, nullptr) != 0) return 2;
     auto pool = OpenSlotPool(options_);
     if (!pool) return 3;
-    const auto slot = (*pool)->Acquire({}, kUidBase);
-    if (!slot || !(*pool)->Acquire({}, kUidBase)) return 4;
+    const auto slot = (*pool)->Acquire({});
+    if (!slot || !(*pool)->Acquire({})) return 4;
     struct stat file{};
     if (stat("/run/netns", &file) != 0 || (file.st_mode & 07777) != 0755) return 5;
     const auto mounts = sys::ReadFile("/proc/self/mountinfo");
@@ -244,7 +244,7 @@ TEST_F(NetworkFailureRootTest, ReleaseReachesMountNamespacesThatFollow) {
   }
   char byte = 0;
   ASSERT_EQ(read(gone[0], &byte, 1), 1);
-  ASSERT_TRUE(pool_->Release(slot.index));
+  ReleaseNow(slot.index);
   ASSERT_EQ(write(go[1], "g", 1), 1);
   int status = -1;
   waitpid(child, &status, 0);

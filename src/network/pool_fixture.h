@@ -44,16 +44,22 @@ class PoolTest : public ::testing::Test {
     pool_ = std::move(*pool);
   }
   Slot Acquire(const EgressPolicy& policy = {}) {
-    auto slot = pool_->Acquire(policy, kUidBase);
+    auto slot = pool_->Acquire(policy);
     if (!slot) {
       ADD_FAILURE() << slot.error().ToString() << " " << slot.error().remedy();
       return {};
     }
     return *slot;
   }
+  // Releases, and waits until it is removed.
+  void ReleaseNow(std::uint32_t index) {
+    ASSERT_TRUE(pool_->Release(index));
+    ASSERT_TRUE(pool_->Sweep());
+  }
 
   PlayedHost host_;
-  PoolOptions options_{.cidr = "10.212.0.0/16", .quarantine = std::chrono::milliseconds(0)};
+  PoolOptions options_{
+      .cidr = "10.212.0.0/16", .quarantine = std::chrono::milliseconds(0), .uid_base = kUidBase};
   std::unique_ptr<SlotPool> pool_;
 };
 

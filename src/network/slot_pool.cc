@@ -3,12 +3,19 @@
 #include "network/slot_pool.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <thread>
 #include <utility>
 
+#include "base/log.h"
 #include "network/address_plan.h"
 #include "network/dial.h"
 #include "network/host.h"
@@ -21,14 +28,30 @@ namespace {
 using base::Code;
 using base::Error;
 using base::Result;
+using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
+
+// The pool's own work waits until nobody has acquired for so long: both contend for the kernel's
+// one lock on network devices.
+constexpr milliseconds kCalm{100};
+// But no longer than this, however long the burst lasts.
+constexpr milliseconds kLongestDelay{1000};
+// After a slot could not be made ahead.
+constexpr milliseconds kRetryAfter{5000};
+// An Acquire waits so long for a slot that is being removed, where all others are in use.
+constexpr milliseconds kPatience{10000};
+// What the destructor may take.
+constexpr milliseconds kLastChores{10000};
 
 enum class Use {
   kFree,     // nothing of it is on the host, as far as we know
   kForeign,  // something that we did not make has its names
   kMaking,   // on its way to kInUse
   kInUse,
-  kRemoving,  // on its way to kFree
+  kMakingReady,  // on its way to kReady
+  kReady,        // made ahead, with the default policy
+  kRemoving,     // on its way to kFree
+  kLeft,         // could not be removed
 };
 
 struct Entry {
@@ -36,15 +59,23 @@ struct Entry {
   Clock::time_point rested{};  // until then in quarantine
 };
 
+struct Removal {
+  std::uint32_t index = 0;
+  Clock::time_point due;  // at the latest
+};
+
+// What the pool's thread does next.
+struct Chore {
+  enum class Kind { kRemove, kMakeReady, kEnd } kind = Kind::kEnd;
+  std::uint32_t index = 0;
+};
+
 class Pool final : public SlotPool {
  public:
-  Pool(AddressPlan plan, const PoolOptions& options, sys::UniqueFd lock)
-      : plan_(std::move(plan)),
-        quarantine_(options.quarantine),
-        lock_(std::move(lock)),
-        entries_(kMaxSlots + 1) {}
+  Pool(AddressPlan plan, const PoolOptions& options, sys::UniqueFd lock);
+  ~Pool() override;
 
-  Result<Slot> Acquire(const EgressPolicy& policy, uid_t uid_base) override;
+  Result<Slot> Acquire(const EgressPolicy& policy) override;
   Result<Slot> Adopt(std::uint32_t index) override;
   Result<> Release(std::uint32_t index) override;
   Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) override;
@@ -53,22 +84,73 @@ class Pool final : public SlotPool {
                              base::Deadline deadline) override;
 
  private:
-  // Marks a slot as kMaking and returns its index. `collision` is what the last try met, if any.
-  Result<std::uint32_t> Claim(const std::optional<Error>& collision);
+  struct Claimed {
+    std::uint32_t index = 0;
+    bool ready = false;
+  };
+
+  // Marks a slot as kMaking. `collision` is what the last try met, if any.
+  Result<Claimed> Claim(const EgressPolicy& policy, const std::optional<Error>& collision);
+  std::optional<Claimed> Pick(bool is_default);  // under mutex_
+  // The lowest free index out of quarantine, else the one that has rested longest; 0: none is free.
+  std::uint32_t PickFree() const;  // under mutex_
+  std::unexpected<Error> NoneLeft(const std::optional<Error>& collision) const;
   void Settle(std::uint32_t index, Use use);
+  void QueueRemoval(std::uint32_t index);  // under mutex_
   Result<> CheckIndex(std::uint32_t index) const;
   Result<> CheckInUse(std::uint32_t index);
+  uid_t UidOf(std::uint32_t index) const { return options_.uid_base + index; }
+
+  // The pool's thread.
+  void Tend();
+  Chore NextChore();
+  std::optional<Chore> DueChore(Clock::time_point now);  // under mutex_; marks what it returns
+  Clock::time_point NextDue() const;                     // under mutex_
+  void RemoveNow(std::uint32_t index);
+  void MakeReady(std::uint32_t index);
 
   const AddressPlan plan_;
-  const std::chrono::milliseconds quarantine_;
+  const PoolOptions options_;
   const sys::UniqueFd lock_;
 
-  // Guards entries_ alone: what touches the host is done outside it, on an entry marked kMaking or
-  // kRemoving, which nobody else touches.
+  // Guards what follows. What touches the host is done outside it, on an entry marked kMaking,
+  // kMakingReady or kRemoving, which nobody else touches.
   std::mutex mutex_;
-  std::condition_variable settled_;
+  std::condition_variable settled_;  // an entry has changed
+  std::condition_variable chores_;   // the pool's thread may have something to do
   std::vector<Entry> entries_;  // by index; [0] unused. Above max_slots only for Sweep and Release.
+  std::set<std::uint32_t> ready_;  // those that are kReady
+  std::deque<Removal> removals_;   // kRemoving, not yet begun
+  int removing_ = 0;               // how many are kRemoving
+  bool making_ready_ = false;      // there is one kMakingReady
+  int waiting_ = 0;                // who waits for removals: they do not wait for calm then
+  bool may_make_ = false;          // Sweep or Acquire has been called
+  Clock::time_point last_acquire_{};
+  Clock::time_point make_due_ = Clock::time_point::max();  // at the latest; max: none is missing
+  Clock::time_point retry_at_{};                           // not earlier
+  std::optional<Clock::time_point> end_by_;                // the pool ends
+
+  std::thread thread_;  // last: it uses all the rest
 };
+
+Pool::Pool(AddressPlan plan, const PoolOptions& options, sys::UniqueFd lock)
+    : plan_(std::move(plan)), options_(options), lock_(std::move(lock)), entries_(kMaxSlots + 1) {
+  // No signal of the process is for this thread: it starts with all of them blocked.
+  sigset_t all, usual;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &usual);
+  thread_ = std::thread([this] { Tend(); });
+  pthread_sigmask(SIG_SETMASK, &usual, nullptr);
+}
+
+Pool::~Pool() {
+  {
+    const std::lock_guard lock(mutex_);
+    end_by_ = Clock::now() + kLastChores;
+  }
+  chores_.notify_all();
+  thread_.join();
+}
 
 Result<> Pool::CheckIndex(std::uint32_t index) const {
   if (index >= 1 && index <= kMaxSlots) return {};
@@ -82,29 +164,38 @@ Result<> Pool::CheckInUse(std::uint32_t index) {
   return base::Fail(Code::kNotFound, fmt::format("use network slot {}: it is not in use", index));
 }
 
-Result<std::uint32_t> Pool::Claim(const std::optional<Error>& collision) {
-  const std::lock_guard lock(mutex_);
+std::uint32_t Pool::PickFree() const {
   const auto now = Clock::now();
   std::uint32_t best = 0;
   for (std::uint32_t index = 1; index <= plan_.max_slots(); ++index) {
     const Entry& entry = entries_[index];
     if (entry.use != Use::kFree) continue;
+    if (entry.rested <= now) return index;
     if (best == 0 || entry.rested < entries_[best].rested) best = index;
-    if (entry.rested <= now) {
-      best = index;
-      break;
-    }
   }
-  if (best != 0) {
-    entries_[best].use = Use::kMaking;
-    return best;
+  return best;
+}
+
+std::optional<Pool::Claimed> Pool::Pick(bool is_default) {
+  const std::uint32_t ready = ready_.empty() ? 0 : *ready_.begin();
+  if (ready != 0 && is_default) return Claimed{ready, true};
+  // Rules that stand already cost more to change than a fresh slot costs altogether: a slot made
+  // ahead gets another policy only where no index is left for a fresh one.
+  const std::uint32_t free = PickFree();
+  if (free != 0 && (ready == 0 || entries_[free].rested <= Clock::now())) {
+    return Claimed{free, false};
   }
+  if (ready != 0) return Claimed{ready, true};
+  return std::nullopt;
+}
+
+std::unexpected<Error> Pool::NoneLeft(const std::optional<Error>& collision) const {
   if (collision) {
     return std::unexpected(
         Error(*collision)
             .WithRemedy("Nothing else is free. Remove what has that name if it is not needed (a "
-                        "daemon that starts "
-                        "sweeps up what its predecessor left), or choose another network prefix."));
+                        "daemon that starts sweeps up what its predecessor left), or choose "
+                        "another network prefix."));
   }
   return std::unexpected(
       Error(Code::kResourceExhausted,
@@ -112,21 +203,68 @@ Result<std::uint32_t> Pool::Claim(const std::optional<Error>& collision) {
           .WithRemedy("Stop a sandbox, or configure more network slots."));
 }
 
+Result<Pool::Claimed> Pool::Claim(const EgressPolicy& policy,
+                                  const std::optional<Error>& collision) {
+  const auto give_up = Clock::now() + kPatience;
+  std::unique_lock lock(mutex_);
+  may_make_ = true;
+  for (;;) {
+    last_acquire_ = Clock::now();
+    if (const auto picked = Pick(policy == EgressPolicy{})) {
+      entries_[picked->index].use = Use::kMaking;
+      if (picked->ready) ready_.erase(picked->index);
+      if (make_due_ == Clock::time_point::max()) make_due_ = last_acquire_ + kLongestDelay;
+      lock.unlock();
+      chores_.notify_one();
+      return *picked;
+    }
+    if ((removing_ == 0 && !making_ready_) || last_acquire_ >= give_up) return NoneLeft(collision);
+    ++waiting_;
+    chores_.notify_one();
+    settled_.wait_until(lock, give_up);
+    --waiting_;
+  }
+}
+
 void Pool::Settle(std::uint32_t index, Use use) {
   {
     const std::lock_guard lock(mutex_);
     Entry& entry = entries_[index];
-    if (entry.use == Use::kRemoving) entry.rested = Clock::now() + quarantine_;
+    if (entry.use == Use::kRemoving) {
+      entry.rested = Clock::now() + options_.quarantine;
+      --removing_;
+    }
+    if (entry.use == Use::kMakingReady) making_ready_ = false;
+    if (use == Use::kReady) ready_.insert(index);
     entry.use = use;
   }
   settled_.notify_all();
 }
 
-Result<Slot> Pool::Acquire(const EgressPolicy& policy, uid_t uid_base) {
+void Pool::QueueRemoval(std::uint32_t index) {
+  entries_[index].use = Use::kRemoving;
+  removals_.push_back({index, Clock::now() + kLongestDelay});
+  ++removing_;
+  chores_.notify_one();
+}
+
+Result<Slot> Pool::Acquire(const EgressPolicy& policy) {
   std::optional<Error> collision;
   for (;;) {
-    const std::uint32_t index = TRY(Claim(collision));
-    auto slot = MakeSlot(plan_, index, policy, uid_base + index);
+    const Claimed claimed = TRY(Claim(policy, collision));
+    const std::uint32_t index = claimed.index;
+    if (claimed.ready) {
+      if (policy != EgressPolicy{}) {
+        if (auto applied = ApplyPolicy(plan_, index, policy); !applied) {
+          const std::lock_guard lock(mutex_);
+          QueueRemoval(index);
+          return std::unexpected(std::move(applied).error());
+        }
+      }
+      Settle(index, Use::kInUse);
+      return DescribeSlot(plan_, index, UidOf(index));
+    }
+    auto slot = MakeSlot(plan_, index, policy, UidOf(index));
     if (slot) {
       Settle(index, Use::kInUse);
       return slot;
@@ -143,9 +281,14 @@ Result<Slot> Pool::Adopt(std::uint32_t index) {
   Use before;
   {
     std::unique_lock lock(mutex_);
-    settled_.wait(lock, [&] { return entries_[index].use != Use::kRemoving; });
+    ++waiting_;
+    chores_.notify_one();
+    settled_.wait(lock, [&] {
+      return entries_[index].use != Use::kRemoving && entries_[index].use != Use::kMakingReady;
+    });
+    --waiting_;
     before = entries_[index].use;
-    if (before == Use::kMaking || before == Use::kInUse) {
+    if (before == Use::kMaking || before == Use::kInUse || before == Use::kReady) {
       return base::Fail(Code::kAlreadyExists,
                         fmt::format("adopt network slot {}: it is in use already", index));
     }
@@ -158,21 +301,20 @@ Result<Slot> Pool::Adopt(std::uint32_t index) {
 
 Result<> Pool::Release(std::uint32_t index) {
   TRY(CheckIndex(index));
-  Use before;
-  {
-    std::unique_lock lock(mutex_);
-    settled_.wait(lock, [&] { return entries_[index].use != Use::kRemoving; });
-    before = entries_[index].use;
-    // A release that comes late must not take the slot from under its next tenant.
-    if (before == Use::kMaking) {
+  const std::lock_guard lock(mutex_);
+  switch (entries_[index].use) {
+    case Use::kMaking:
+      // A release that comes late must not take the slot from under its next tenant.
       return base::Fail(Code::kAborted,
                         fmt::format("release network slot {}: it is being made", index));
-    }
-    entries_[index].use = Use::kRemoving;
+    case Use::kRemoving:     // asked for already
+    case Use::kMakingReady:  // removed already, and nobody's
+    case Use::kReady: return {};
+    case Use::kInUse:
+    case Use::kFree:  // may stand on the host all the same: a predecessor's
+    case Use::kForeign:
+    case Use::kLeft: QueueRemoval(index); return {};
   }
-  const auto removed = RemoveSlot(plan_, index);
-  Settle(index, removed ? Use::kFree : before);
-  if (!removed) return std::unexpected(removed.error());
   return {};
 }
 
@@ -182,14 +324,29 @@ Result<> Pool::SetPolicy(std::uint32_t index, const EgressPolicy& policy) {
 }
 
 Result<std::vector<std::string>> Pool::Sweep() {
+  {
+    std::unique_lock lock(mutex_);
+    may_make_ = true;
+    ++waiting_;
+    chores_.notify_one();
+    settled_.wait(lock, [&] { return removing_ == 0; });
+    --waiting_;
+    if (make_due_ == Clock::time_point::max()) make_due_ = Clock::now();
+  }
+  const auto standing = TRY(FindSlots(plan_));
   std::vector<std::string> words;
-  for (const std::uint32_t index : TRY(FindSlots(plan_))) {
+  for (std::uint32_t index = 1; index <= kMaxSlots; ++index) {
     Use before;
     {
       const std::lock_guard lock(mutex_);
       before = entries_[index].use;
-      if (before != Use::kFree && before != Use::kForeign) continue;
+      const bool found = std::ranges::binary_search(standing, index);
+      // One that could not be removed may have vanished since: that makes it free again.
+      const bool swept =
+          before == Use::kLeft || (found && (before == Use::kFree || before == Use::kForeign));
+      if (!swept) continue;
       entries_[index].use = Use::kRemoving;
+      ++removing_;
     }
     const auto removed = RemoveSlot(plan_, index);
     Settle(index, removed ? Use::kFree : before);
@@ -199,6 +356,7 @@ Result<std::vector<std::string>> Pool::Sweep() {
       words.push_back("could not " + removed.error().ToString());
     }
   }
+  chores_.notify_one();
   return words;
 }
 
@@ -206,6 +364,97 @@ Result<sys::UniqueFd> Pool::Dial(std::uint32_t index, std::uint16_t port, base::
   TRY(CheckInUse(index));
   const sys::UniqueFd netns = TRY(sys::OpenNetNs(plan_.NetNsName(index)));
   return DialGuest(netns, port, deadline);
+}
+
+// When something may become due by itself.
+Clock::time_point Pool::NextDue() const {
+  const auto calm = last_acquire_ + kCalm;
+  auto next = Clock::time_point::max();
+  if (!removals_.empty()) next = std::min(calm, removals_.front().due);
+  if (may_make_ && ready_.size() < options_.ready) {
+    next = std::min(next, std::max(std::min(calm, make_due_), retry_at_));
+  }
+  return next;
+}
+
+std::optional<Chore> Pool::DueChore(Clock::time_point now) {
+  const bool calm = now >= last_acquire_ + kCalm;
+  if (!removals_.empty() && (calm || waiting_ > 0 || end_by_ || now >= removals_.front().due)) {
+    const std::uint32_t index = removals_.front().index;
+    removals_.pop_front();
+    return Chore{Chore::Kind::kRemove, index};
+  }
+  if (end_by_) {
+    if (ready_.empty()) return Chore{};
+    const std::uint32_t index = *ready_.begin();
+    ready_.erase(ready_.begin());
+    entries_[index].use = Use::kRemoving;
+    ++removing_;
+    return Chore{Chore::Kind::kRemove, index};
+  }
+  if (!may_make_ || ready_.size() >= options_.ready) {
+    make_due_ = Clock::time_point::max();
+    return std::nullopt;
+  }
+  if (now < retry_at_ || !(calm || now >= make_due_)) return std::nullopt;
+  const std::uint32_t index = PickFree();
+  if (index == 0 || entries_[index].rested > now) {
+    // Every index is in use or in quarantine. What ends that is heard of, but the quarantine's end.
+    retry_at_ = now + std::max(options_.quarantine, kCalm);
+    return std::nullopt;
+  }
+  entries_[index].use = Use::kMakingReady;
+  making_ready_ = true;
+  make_due_ = now + kLongestDelay;  // of the next one
+  return Chore{Chore::Kind::kMakeReady, index};
+}
+
+Chore Pool::NextChore() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const auto now = Clock::now();
+    if (end_by_ && now >= *end_by_) return Chore{};
+    if (const auto chore = DueChore(now)) return *chore;
+    const auto next = NextDue();
+    if (next == Clock::time_point::max()) {
+      chores_.wait(lock);
+    } else {
+      chores_.wait_until(lock, next);
+    }
+  }
+}
+
+void Pool::RemoveNow(std::uint32_t index) {
+  const auto removed = RemoveSlot(plan_, index);
+  if (!removed) {
+    base::LogWarning("network: a released slot stays for now",
+                     {{"slot", index}, {"error", removed.error().ToString()}});
+  }
+  Settle(index, removed ? Use::kFree : Use::kLeft);
+}
+
+void Pool::MakeReady(std::uint32_t index) {
+  const auto slot = MakeSlot(plan_, index, {}, UidOf(index));
+  const bool taken = !slot && slot.error().code() == Code::kAlreadyExists;
+  if (!slot && !taken) {
+    base::LogWarning("network: no slot could be made ahead", {{"error", slot.error().ToString()}});
+  }
+  if (!slot && !taken) {
+    const std::lock_guard lock(mutex_);
+    retry_at_ = Clock::now() + kRetryAfter;
+  }
+  Settle(index, slot ? Use::kReady : taken ? Use::kForeign : Use::kFree);
+}
+
+void Pool::Tend() {
+  for (;;) {
+    const Chore chore = NextChore();
+    switch (chore.kind) {
+      case Chore::Kind::kRemove: RemoveNow(chore.index); break;
+      case Chore::Kind::kMakeReady: MakeReady(chore.index); break;
+      case Chore::Kind::kEnd: return;
+    }
+  }
 }
 
 }  // namespace

@@ -33,6 +33,10 @@ struct PoolOptions {
   // For so long a released slot's index is not used again where another is free: connection
   // tracking on the host and the kernel's own clean-up may still know the last tenant.
   std::chrono::milliseconds quarantine{3000};
+  uid_t uid_base = 0;  // the TAP of slot n belongs to uid (and gid) uid_base + n
+  // So many slots are kept made ahead, with the default policy; 0: none. They count against
+  // max_slots only until somebody needs their place.
+  std::uint32_t ready = 0;
 };
 
 // A namespace ready for a VM. Owned by the pool; a value that names it.
@@ -50,26 +54,33 @@ struct EgressPolicy {
 };
 
 // Every call may come from any thread that stands in the network namespace in which the pool was
-// opened. Destroying the pool leaves the slots as they are: VMs outlive the daemon.
+// opened. A thread of the pool makes slots ahead and removes released ones, one at a time and while
+// nobody acquires. Destroying the pool finishes the removals that were asked for and removes what
+// was made ahead (both for at most some seconds; the next pool's Sweep finds the rest); slots in
+// use stay as they are: VMs outlive the daemon.
 class SlotPool {
  public:
   virtual ~SlotPool() = default;
 
-  // Makes a slot (or takes one made ahead). The TAP is owned by uid_base + index, its neighbour
-  // entry for the guest is permanent. kResourceExhausted when all are in use.
-  // The lowest index out of quarantine is taken; names that something else holds are passed over,
-  // and kAlreadyExists names one where that leaves none.
-  virtual base::Result<Slot> Acquire(const EgressPolicy& policy, uid_t uid_base) = 0;
+  // A slot made ahead, which costs microseconds; or, where there is none or `policy` is not the
+  // default, a fresh one. The TAP is owned by uid_base + index, its neighbour entry for the guest
+  // is permanent. kResourceExhausted when all are in use; where some are just being removed, it
+  // waits for them. The lowest index out of quarantine is taken; names that something else holds
+  // are passed over, and kAlreadyExists names one where that leaves none.
+  virtual base::Result<Slot> Acquire(const EgressPolicy& policy) = 0;
   // Marks the slot of a VM that outlived the daemon as in use; checks that its namespace is there.
   // kNotFound or kFailedPrecondition where it is not, or not whole; the slot then stays unused.
+  // Nothing is made ahead before the first Sweep or Acquire, so that nothing is in Adopt's way.
   virtual base::Result<Slot> Adopt(std::uint32_t index) = 0;
-  // Removes namespace, veth and rules; tolerates whatever is gone already.
+  // Gives the slot back and returns at once; namespace, veth and rules are removed in the
+  // background, whatever of them is gone already. Until then, and through its quarantine, nobody
+  // gets the index. A removal that fails is logged, and tried again by Sweep or another Release.
   virtual base::Result<> Release(std::uint32_t index) = 0;
   // Replaces the rules of a slot in use by those of `policy`, in one transaction. Tightening also
   // cuts connections that stand.
   virtual base::Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) = 0;
-  // Everything on the host that bears our prefix and is not in use is removed; what was found is
-  // returned in words.
+  // Everything on the host that bears our prefix and is neither in use nor made ahead is removed,
+  // after the removals that were asked for; what was found is returned in words.
   virtual base::Result<std::vector<std::string>> Sweep() = 0;
 
   // A TCP connection to `port` at the guest's address, its socket made inside the slot's namespace.

@@ -67,9 +67,10 @@ TEST_F(SlotPoolRootTest, ReleasesEverythingAndTakesTheLowestIndex) {
   Open();
   const HostState before(options_.prefix);
   for (std::uint32_t index = 1; index <= 3; ++index) EXPECT_EQ(Acquire().index, index);
-  ASSERT_TRUE(pool_->Release(2));
+  ReleaseNow(2);
   EXPECT_EQ(Acquire().index, 2u);
   for (std::uint32_t index = 1; index <= 3; ++index) ASSERT_TRUE(pool_->Release(index));
+  ASSERT_TRUE(pool_->Sweep());
   EXPECT_EQ(HostState(options_.prefix), before);
 }
 
@@ -81,6 +82,9 @@ TEST_F(SlotPoolRootTest, ReleaseToleratesWhatIsGone) {
   EXPECT_TRUE(pool_->Release(1));
   EXPECT_TRUE(pool_->Release(1));
   EXPECT_TRUE(pool_->Release(77));
+  ASSERT_TRUE(pool_->Sweep());
+  EXPECT_TRUE(pool_->Release(1));
+  EXPECT_THAT(*pool_->Sweep(), ::testing::IsEmpty());
   EXPECT_EQ(pool_->Release(0).error().code(), Code::kInvalidArgument);
 }
 
@@ -103,7 +107,7 @@ TEST_F(SlotPoolRootTest, TwentyAtOnce) {
     for (std::size_t i = 0; i < count; ++i) threads.emplace_back([&, i] { work(i); });
     for (std::thread& thread : threads) thread.join();
   };
-  in_parallel(20, [&](std::size_t i) { slots[i] = pool_->Acquire({}, kUidBase); });
+  in_parallel(20, [&](std::size_t i) { slots[i] = pool_->Acquire({}); });
   std::set<std::uint32_t> indexes;
   for (const auto& slot : slots) {
     ASSERT_TRUE(slot) << slot.error().ToString();
@@ -112,19 +116,20 @@ TEST_F(SlotPoolRootTest, TwentyAtOnce) {
   EXPECT_EQ(indexes.size(), 20u);
   EXPECT_EQ(*indexes.rbegin(), 20u);
   in_parallel(20, [&](std::size_t i) { EXPECT_TRUE(pool_->Release(slots[i]->index)); });
+  ASSERT_TRUE(pool_->Sweep());
   EXPECT_EQ(HostState(options_.prefix), before);
 }
 
 TEST_F(SlotPoolRootTest, FiftyCyclesLeaveNothing) {
   Open();
-  ASSERT_TRUE(pool_->Release(Acquire().index));
+  ReleaseNow(Acquire().index);
   const HostState before(options_.prefix);
   std::vector<double> took;
   for (int i = 0; i < 50; ++i) {
     const auto start = steady_clock::now();
     const Slot slot = Acquire();
     took.push_back(std::chrono::duration<double, std::milli>(steady_clock::now() - start).count());
-    ASSERT_TRUE(pool_->Release(slot.index));
+    ReleaseNow(slot.index);
   }
   EXPECT_EQ(HostState(options_.prefix), before);
   std::ranges::sort(took);
@@ -241,7 +246,7 @@ TEST_F(SlotPoolRootTest, SweepsAfterAHolderWasKilled) {
   if (holder == 0) {
     auto pool = OpenSlotPool(options_);
     for (int i = 0; i < 3; ++i) {
-      if (!pool || !(*pool)->Acquire({}, kUidBase)) _exit(1);
+      if (!pool || !(*pool)->Acquire({})) _exit(1);
     }
     (void)!write(ready[1], "x", 1);
     for (;;) pause();

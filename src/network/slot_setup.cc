@@ -124,7 +124,9 @@ Result<> Build(const SlotSpec& spec, sys::RouteSocket& route, Progress& progress
   return SetUpHostEnd(spec.plan, spec.index, route);
 }
 
-Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
+}  // namespace
+
+Slot DescribeSlot(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
   const std::string name = plan.NetNsName(index);
   return Slot{.index = index,
               .netns_name = name,
@@ -132,8 +134,6 @@ Slot Describe(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
               .tap = kTapName,
               .uid = uid};
 }
-
-}  // namespace
 
 Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy,
                       uid_t uid) {
@@ -143,7 +143,7 @@ Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const Egress
   const SlotSpec spec{.plan = plan, .index = index, .policy = policy, .uid = uid};
   Progress progress;
   auto built = Build(spec, route, progress);
-  if (built) return Describe(plan, index, uid);
+  if (built) return DescribeSlot(plan, index, uid);
   auto error = std::move(built).error().WithContext(what);
   if (progress.veth) {
     const auto undone = route.DeleteLink(plan.VethName(index));
@@ -175,7 +175,7 @@ Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
     return base::Fail(base::Code::kFailedPrecondition,
                       fmt::format("{}: its TAP device is gone", what));
   }
-  return Describe(plan, index, *owner);
+  return DescribeSlot(plan, index, *owner);
 }
 
 Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy) {

@@ -14,6 +14,9 @@
 // What one slot is on the host: made, looked at and removed. No bookkeeping here; see slot_pool.cc.
 namespace tinderbox::network {
 
+// The slot's names; touches nothing.
+Slot DescribeSlot(const AddressPlan& plan, std::uint32_t index, uid_t uid);
+
 // Makes namespace, TAP, veth pair and rules. On failure nothing is left. kAlreadyExists where one
 // of its names is taken, by whomever: what stood there is not touched.
 base::Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index,

@@ -56,7 +56,7 @@ vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const ne
 
 Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& start) {
   const network::EgressPolicy policy{.allow_internet = start.allow_internet};
-  network::Slot slot = TRY(options.slots.Acquire(policy, options.uid_base));
+  network::Slot slot = TRY(options.slots.Acquire(policy));
   if (!start.on_slot) return slot;
   if (auto recorded = start.on_slot(slot); !recorded) {
     static_cast<void>(options.slots.Release(slot.index));

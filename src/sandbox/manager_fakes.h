@@ -53,7 +53,7 @@ class FakeSlots final : public network::SlotPool {
   std::atomic<bool> mute = false;  // the agent never answers
   int init_status = 204;
 
-  base::Result<network::Slot> Acquire(const network::EgressPolicy&, uid_t uid_base) override {
+  base::Result<network::Slot> Acquire(const network::EgressPolicy&) override {
     if (fail_acquire) return base::Fail(base::Code::kResourceExhausted, "no slot is free");
     const std::lock_guard lock(mutex_);
     std::uint32_t index = 1;
@@ -61,7 +61,7 @@ class FakeSlots final : public network::SlotPool {
     used_.insert(index);
     network::Slot slot;
     slot.index = index;
-    slot.uid = uid_base + index;
+    slot.uid = 1900000000 + index;
     return slot;
   }
   base::Result<network::Slot> Adopt(std::uint32_t index) override {
