@@ -1,7 +1,7 @@
 # The drivers' part of this component: CMakeLists.txt includes it.
 set(driver_sources
   probe.cc probe_run.cc internal/probe_guest.cc
-  host_facts.cc check_spec.cc version.cc starting_vm.cc drivers.cc choose.cc driver.cc
+  host_facts.cc check_spec.cc version.cc starting_vm.cc last_words.cc drivers.cc choose.cc driver.cc
   memory_file.cc memory_capture.cc
   firecracker/api.cc firecracker/plan.cc firecracker/snapshot_files.cc firecracker/driver.cc
   qemu/qmp.cc qemu/plan.cc qemu/state_file.cc qemu/device_state.cc qemu/driver.cc)

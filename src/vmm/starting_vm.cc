@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "vmm/last_words.h"
 
 namespace tinderbox::vmm {
 namespace {
@@ -63,17 +64,6 @@ base::Error StartingVm::Explain(base::Error error) {
 bool StartingVm::EndedWell() {
   const auto status = vm_->Wait(base::Deadline::After(kEndAllowed));
   return status && !status->signalled && status->code == 0;
-}
-
-std::string LastWords(std::string_view text, std::size_t max) {
-  std::string words;
-  for (const char c : text) {
-    const char shown = c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
-    if (shown == ' ' && (words.empty() || words.back() == ' ')) continue;
-    words += shown < ' ' || shown > '~' ? '?' : shown;
-  }
-  if (words.ends_with(' ')) words.pop_back();
-  return words.size() <= max ? words : "…" + words.substr(words.size() - max);
 }
 
 }  // namespace tinderbox::vmm

@@ -42,7 +42,4 @@ bool HasEnded(LaunchedVm& vm);
 // how a dying VMM looks: its end is waited for a moment then.
 bool DiedOf(LaunchedVm& vm, const base::Error& error);
 
-// `text` without its control characters, spaces collapsed, cut to its last `max` bytes.
-std::string LastWords(std::string_view text, std::size_t max);
-
 }  // namespace tinderbox::vmm

@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "vmm/starting_vm.h"
+#include "vmm/last_words.h"
 
 namespace tinderbox::vmm::qemu {
 
