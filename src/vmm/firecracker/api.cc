@@ -6,7 +6,7 @@
 
 #include <boost/json.hpp>
 
-#include "vmm/starting_vm.h"
+#include "vmm/last_words.h"
 
 namespace tinderbox::vmm::firecracker {
 
@@ -64,11 +64,11 @@ std::string FaultMessage(std::string_view body) {
     const auto json = boost::json::parse(body.substr(0, kMaxAnswer), error);
     if (!error && json.is_object()) {
       const auto* text = json.get_object().if_contains(key);
-      if (text != nullptr && text->is_string() && !text->get_string().empty())
-        return LastWords(text->get_string(), kMaxFault);
+      if (text != nullptr && text->is_string()) {
+        if (auto words = LastWords(text->get_string(), kMaxFault); !words.empty()) return words;
+      }
     }
-    if (const auto text = LenientString(body, key); !text.empty())
-      return LastWords(text, kMaxFault);
+    if (auto words = LastWords(LenientString(body, key), kMaxFault); !words.empty()) return words;
   }
   const std::string words = LastWords(body, kMaxFault);
   return words.empty() ? "it gives no reason" : words;

@@ -26,6 +26,7 @@ TEST(FaultMessage, NeverEmptyNeverLongNeverControl) {
         std::string("\"error\""), std::string(R"({"error":})"),
         std::string(R"({"fault_message":5})"), std::string(R"({"fault_message":""})"),
         std::string(100000, 'x'), std::string("\x1b[31mred\0\xff", 10),
+        std::string(R"("error": " \t " x)"), std::string(R"({"fault_message":" \n "})"),
         "{\"error\":\"" + std::string(5000, '\n')}) {
     const std::string message = FaultMessage(body);
     EXPECT_FALSE(message.empty());
