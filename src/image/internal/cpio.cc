@@ -17,8 +17,11 @@ namespace {
 
 constexpr std::size_t kMaxFile = 0xffffffff;
 
+// The name of the entry that ends an archive: whoever reads it stops there.
+constexpr std::string_view kTrailer = "TRAILER!!!";
+
 bool IsPlainPath(std::string_view path) {
-  if (path.empty()) return false;
+  if (path.empty() || path == kTrailer || path.contains('\0')) return false;
   while (true) {
     const auto slash = path.find('/');
     const auto part = path.substr(0, slash);
@@ -103,7 +106,7 @@ std::string CpioBuilder::Build() const {
     archive.append(node.content);
     Pad(archive);
   }
-  AppendHeader(archive, Header{}, "TRAILER!!!");
+  AppendHeader(archive, Header{}, kTrailer);
   return archive;
 }
 

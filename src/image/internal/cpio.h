@@ -16,7 +16,8 @@ namespace tinderbox::image {
 class CpioBuilder {
  public:
   // Paths are relative ("dev/console"); parents are added on their own. kInvalidArgument for paths
-  // that are absolute, hold empty, "." or ".." parts, or were added already.
+  // that are absolute, hold NUL or empty, "." or ".." parts, were added already, or are the one
+  // that ends an archive.
   base::Result<> AddFile(const std::string& path, std::string content, std::uint32_t permissions);
   base::Result<> AddDirectory(const std::string& path, std::uint32_t permissions);
   base::Result<> AddCharDevice(const std::string& path, std::uint32_t permissions,

@@ -96,6 +96,10 @@ TEST(CpioTest, RefusesPathsThatAreNotPlain) {
   for (const char* path : {"", "/a", "a/", "a//b", "./a", "../a", "a/../b", ".", ".."}) {
     EXPECT_EQ(archive.AddFile(path, "", 0644).error().code(), base::Code::kInvalidArgument) << path;
   }
+  // A reader would take the one for the end of the archive, the other for a shorter name.
+  EXPECT_FALSE(archive.AddFile("TRAILER!!!", "", 0644));
+  EXPECT_FALSE(archive.AddFile(std::string("a\0b", 3), "", 0644));
+  EXPECT_TRUE(archive.AddFile("TRAILER!!!/is/just/a/name", "", 0644));
   ASSERT_TRUE(archive.AddFile("file", "", 0644));
   EXPECT_FALSE(archive.AddFile("file", "", 0644));
   EXPECT_FALSE(archive.AddFile("file/below", "", 0644));
