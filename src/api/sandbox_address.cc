@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/sandbox_address.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -47,6 +49,21 @@ std::optional<SandboxAddress> ParseLabel(std::string_view label) {
 }
 
 }  // namespace
+
+base::Result<std::string> SandboxIdOf(std::string_view parameter) {
+  const auto well_formed = [](std::string_view part) {
+    return !part.empty() && part.size() <= 64 && std::ranges::all_of(part, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    });
+  };
+  const std::string_view id = parameter.substr(0, parameter.find('-'));
+  const bool good = id.size() == parameter.size() || well_formed(parameter.substr(id.size() + 1));
+  if (!good || !well_formed(id)) {
+    return base::Fail(base::Code::kInvalidArgument,
+                      fmt::format("'{}' is no sandbox's id", parameter.substr(0, 100)));
+  }
+  return std::string(id);
+}
 
 Address AddressOf(const net::RequestHead& head, std::string_view domain) {
   const std::string host = HostName(head.headers.Get("Host"));

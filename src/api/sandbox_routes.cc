@@ -130,21 +130,6 @@ Answer Refresh(ControlContext& context, const Request& request) {
 
 }  // namespace
 
-Result<std::string> SandboxIdOf(std::string_view parameter) {
-  const auto well_formed = [](std::string_view part) {
-    return !part.empty() && part.size() <= 64 && std::ranges::all_of(part, [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    });
-  };
-  const std::string_view id = parameter.substr(0, parameter.find('-'));
-  const bool good = id.size() == parameter.size() || well_formed(parameter.substr(id.size() + 1));
-  if (!good || !well_formed(id)) {
-    return base::Fail(Code::kInvalidArgument,
-                      fmt::format("'{}' is no sandbox's id", parameter.substr(0, 100)));
-  }
-  return std::string(id);
-}
-
 Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request) {
   const std::string id = TRY(SandboxIdOf(request.params.at(0)));
   SandboxInfo info = TRY(context.manager.Get(id));
