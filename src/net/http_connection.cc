@@ -155,9 +155,12 @@ AsyncResult<bool> HttpConnection::ReadHead() {
   chunked_ = bodyless_ = false;
   length_left_.reset();
   keep_alive_ = true;
-  const auto head_end = Clock::now() + limits_.head_timeout;
+  waiting_since_ = Clock::now();
+  auto head_end = Clock::time_point::max();
   while (true) {
     if (!in_.empty()) {
+      // Its time begins with its first byte: on a kept connection that may be long after now.
+      if (head_end == Clock::time_point::max()) head_end = Clock::now() + limits_.head_timeout;
       boost::system::error_code ec;
       const std::size_t used = parser_->put(asio::buffer(in_), ec);
       in_.erase(0, used);
@@ -324,6 +327,11 @@ Task<> HttpConnection::Linger() {
     drained += *n;
   }
   Close();
+}
+
+std::optional<HttpConnection::Clock::time_point> HttpConnection::WaitingSince() const {
+  if (serving_ || closed_ || taken_) return std::nullopt;
+  return waiting_since_;
 }
 
 void HttpConnection::CloseWhenIdle() {

@@ -7,6 +7,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -25,6 +26,10 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   Task<> Run(HttpHandler handler);
   // Closes the connection once the running handler has answered; at once where none runs.
   void CloseWhenIdle();
+  // Since when it has waited for a request's head; no value while a request is served, or closed.
+  std::optional<Clock::time_point> WaitingSince() const;
+  // Whether a request has ever come on it.
+  bool HasServed() const { return generation_ > 0; }
   // Closes now; a running handler sees the client gone.
   void Close();
   // Ends what has waited past its deadline.
@@ -90,6 +95,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool bodyless_ = false;
   bool keep_alive_ = true;
 
+  Clock::time_point waiting_since_ = Clock::now();
   bool closing_ = false;  // no further request
   bool closed_ = false;
   bool taken_ = false;

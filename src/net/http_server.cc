@@ -33,6 +33,8 @@ using internal::HttpConnection;
 constexpr std::chrono::seconds kSweep{1};
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr int kBacklog = 1024;
+// A client that means to send a request does so at once; who has waited for less is left alone.
+constexpr std::chrono::seconds kIdleEnough{1};
 
 union Address {
   sockaddr base;
@@ -93,6 +95,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   void Listen(sys::UniqueFd fd);
   Task<> AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener);
   bool AcceptOne(int listening);
+  bool MakeRoom();
   void Serve(sys::UniqueFd fd, const Address& address);
   Task<> RunConnection(std::shared_ptr<HttpConnection> connection);
   void ScheduleSweep();
@@ -141,12 +144,29 @@ bool HttpServer::State::AcceptOne(int listening) {
   socklen_t length = sizeof(address);
   sys::UniqueFd fd(::accept4(listening, &address.base, &length, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) return errno == EINTR || errno == ECONNABORTED || errno == EPROTO;
-  if (connections.size() >= limits.connections) {
+  if (connections.size() >= limits.connections && !MakeRoom()) {
     RefuseBusy(fd.get());
     return true;
   }
   Serve(std::move(fd), address);
   return true;
+}
+
+// Closes a connection that does nothing, so that whoever hoards them locks nobody out: one that has
+// never sent a request before one that has, and of those the one that has waited longest.
+bool HttpServer::State::MakeRoom() {
+  std::shared_ptr<HttpConnection> chosen;
+  auto rank = std::pair(true, HttpConnection::Clock::now() - kIdleEnough);
+  for (const auto& connection : connections) {
+    const auto since = connection->WaitingSince();
+    if (!since || *since > HttpConnection::Clock::now() - kIdleEnough) continue;
+    const auto mine = std::pair(connection->HasServed(), *since);
+    if (mine >= rank) continue;
+    rank = mine;
+    chosen = connection;
+  }
+  if (chosen) chosen->Close();
+  return chosen != nullptr;
 }
 
 void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address) {

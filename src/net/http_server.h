@@ -31,7 +31,8 @@ struct HttpLimits {
   std::size_t header_bytes = 64 << 10;  // request line and header fields together; beyond: 431
   std::size_t header_count = 200;       // beyond: 431
   std::uint64_t body_bytes = 1 << 20;   // unless the handler sets another (Exchange::SetBodyLimit)
-  std::size_t connections = 1000;       // beyond: 503 and close
+  // Beyond: one that waits for a request makes room, if any has for a second; else 503 and close.
+  std::size_t connections = 1000;
   // Time limits, kept to within a second; zero is none.
   std::chrono::seconds head_timeout{30};   // from a request's first byte to the end of its head
   std::chrono::seconds idle_timeout{300};  // between requests on a kept connection

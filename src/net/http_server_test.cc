@@ -210,6 +210,37 @@ TEST_F(HttpServerTest, OneConnectionTooManyGets503) {
   EXPECT_NE(c.ReadToEnd().find("HTTP/1.1 503"), std::string::npos);
 }
 
+TEST_F(HttpServerTest, ConnectionsThatDoNothingMakeRoomForNewOnes) {
+  HttpLimits limits;
+  limits.connections = 2;
+  Start(Echo, limits);
+  RawClient kept(port_);
+  kept.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  kept.ReadUntil("GET:");
+  RawClient silent(port_);
+  silent.Send("GET / HT");
+  std::this_thread::sleep_for(1200ms);
+  // One that never asked for anything goes first, then one that did.
+  EXPECT_NE(Ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").find("GET:"),
+            std::string::npos);
+  EXPECT_EQ(silent.ReadToEnd(), "");
+  EXPECT_NE(silent.last_errno(), EAGAIN);
+  kept.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_NE(kept.ReadUntil("GET:").find("200 OK"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, AHeadsTimeBeginsWithItsFirstByte) {
+  HttpLimits limits;
+  limits.head_timeout = 1s;
+  Start(Echo, limits);
+  RawClient client(port_);
+  std::this_thread::sleep_for(1500ms);
+  client.Send("GET / HTTP/1.1\r\nHos");
+  std::this_thread::sleep_for(50ms);
+  client.Send("t: x\r\n\r\n");
+  EXPECT_NE(client.ReadUntil("GET:").find("200 OK"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, SlowHeadIsCutOff) {
   HttpLimits limits;
   limits.head_timeout = 1s;
