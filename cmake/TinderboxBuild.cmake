@@ -19,6 +19,7 @@ endif()
 set(TINDERBOX_SANITIZE "" CACHE STRING "Sanitizers for the host programs, as for -fsanitize=")
 option(TINDERBOX_WERROR "Warnings are errors" OFF)
 option(TINDERBOX_BUILD_TESTS "Build the tests" ON)
+option(TINDERBOX_FUZZ "Build the fuzz targets (preset fuzz)" OFF)
 
 add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers
                     -fstack-protector-strong)
