@@ -54,19 +54,24 @@ class RequestTest(DaemonTest):
         self.assertEqual(body["code"], 401)
 
     def test_corrupt_disk(self):
-        disk = next(STATE.glob("pool/templates/*/disk.img"))
-        with open(disk, "r+b") as file:
-            file.seek(1024)
-            good = file.read(1024)
-            file.seek(1024)
-            file.write(os.urandom(1024))
+        # As it was booted and as it is restored: the template may have more than one.
+        disks = list(STATE.glob("pool/templates/*/disk.img"))
+        self.assertTrue(disks)
+        good = {}
+        for disk in disks:
+            with open(disk, "r+b") as file:
+                file.seek(1024)
+                good[disk] = file.read(1024)
+                file.seek(1024)
+                file.write(os.urandom(1024))
         try:
             result = self.refused("template", "create")
             self.assertIn("prepare", result.stderr)
         finally:
-            with open(disk, "r+b") as file:
-                file.seek(1024)
-                file.write(good)
+            for disk, superblock in good.items():
+                with open(disk, "r+b") as file:
+                    file.seek(1024)
+                    file.write(superblock)
         self.tb("run", "--rm", "--", "true")
 
     def test_missing_kernel_and_a_kernel_that_is_none(self):
