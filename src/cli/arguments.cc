@@ -70,7 +70,7 @@ void AddSandbox(CLI::App* app, SandboxOptions& options) {
       ->type_name("pause|kill")
       ->check(CLI::IsMember({"pause", "kill"}));
   app->add_flag("--auto-resume", options.auto_resume,
-                "Traffic to it resumes it when it is paused (see --on-timeout)");
+                "Traffic to it (exec, cp, its ports) resumes it when it is paused");
   app->add_flag("--cold", options.cold, "Boot it, even where a snapshot could be restored");
   app->add_flag("--timings", options.timings, "Tell how long each stage of the start took");
 }

@@ -280,6 +280,12 @@ bool FakeDaemon::HostCall(Connection& connection, const Request& request) {
   return true;
 }
 
+void FakeDaemon::SetAutoResume(const std::string& id) {
+  const std::scoped_lock lock(mutex_);
+  sandboxes_[id]["lifecycle"] = {{"onTimeout", "pause"}, {"autoResume", true}};
+  sandboxes_[id]["pauseMode"] = "full";
+}
+
 void FakeDaemon::AddTemplate(const std::string& id, const std::string& name,
                              const std::string& sandbox) {
   const std::scoped_lock lock(mutex_);

@@ -35,6 +35,8 @@ class FakeDaemon {
   // Ids of the sandboxes that are there.
   std::vector<std::string> sandboxes();
   void AddSandbox(const std::string& id, const std::string& name, const std::string& state);
+  // Traffic to it resumes it.
+  void SetAutoResume(const std::string& id);
   void AddTemplate(const std::string& id, const std::string& name, const std::string& sandbox);
   // Requests whose target begins so, in the order in which they came.
   std::vector<Request> Seen(const std::string& prefix);

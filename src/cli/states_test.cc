@@ -45,6 +45,16 @@ TEST_F(StatesTest, PauseAndResumeSayWhatTheyAreTold) {
             R"({"timeout":3600,"autoPause":false,"memory":false})");
 }
 
+TEST_F(StatesTest, APausedSandboxIsTalkedToOnlyWhereThatResumesIt) {
+  daemon_->AddSandbox("islept", "asleep", "paused");
+  const Outcome refused = Run({"exec", "asleep", "--", "streams"});
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_THAT(refused.err,
+              HasSubstr("is paused, not running\n  Resume it: tinderbox resume islept"));
+  daemon_->SetAutoResume("islept");
+  EXPECT_EQ(Run({"exec", "asleep", "--", "streams"}).status, 7);
+}
+
 TEST_F(StatesTest, TimingsGoToStandardError) {
   const Outcome resumed = Run({"resume", "--timings", "web"});
   EXPECT_EQ(LastOf("/sandboxes/i3kabc/resume").target, "/sandboxes/i3kabc/resume?timings=true");
