@@ -34,6 +34,7 @@ def environment(daemon, name):
         key, _, value = line.removeprefix("export ").partition("=")
         env[key] = value.strip("'\"")
     env["PYTHONPATH"] = str(HERE)
+    env["TINDERBOX_BUILD"] = str(packages.BUILD)
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["TINDERBOX_DOMAIN"] = "localhost"
     env["TINDERBOX_E2B_JS"] = name.removeprefix("js-")

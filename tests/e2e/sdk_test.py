@@ -3,18 +3,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real E2B SDK of PyPI, unmodified, with nothing but the variables that `tinderbox env` prints.
 
-The package is installed into a virtual environment below the build directory, once.
+The package comes from tests/e2b/packages.py, which installs it below the build directory, once.
 """
 import json
-import os
+import pathlib
 import subprocess
 import sys
 import unittest
 
-from harness import BUILD, DaemonTest
+from harness import DaemonTest
 
-VENV = BUILD / "e2b-python"
-PACKAGE = "e2b==2.63.0"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2b"))
+import packages  # noqa: E402
 
 PROGRAM = r"""
 import json, time
@@ -54,21 +54,14 @@ print(json.dumps(facts))
 """
 
 
-def python():
-    if not (VENV / "bin/python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    subprocess.run(pip, check=True)
-    return str(VENV / "bin/python")
-
-
 class PythonSdk(DaemonTest):
     def test_a_program_as_users_write_it(self):
         environment = self.daemon.environment()
         for line in self.tb("env").stdout.splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             environment[name] = value.strip("'\"")
-        result = subprocess.run([python(), "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=180)
+        packages.prepare()
+        result = subprocess.run([str(packages.PYTHON), "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=180)
         self.assertEqual(result.returncode, 0, result.stderr)
         facts = json.loads(result.stdout)
         self.assertEqual(facts["stdout"], "green\nLinux\n")
