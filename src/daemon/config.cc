@@ -120,6 +120,7 @@ Result<> ReadNetwork(const toml::table& table, const std::string& source, Config
   reader.Read("prefix", out.prefix);
   reader.Read("cidr", out.cidr);
   reader.Read("dns", out.dns);
+  reader.ReadNumber("ready_slots", out.ready_slots, 0, 256);
   return reader.Finish();
 }
 

@@ -33,6 +33,7 @@ struct Config {
     std::string prefix = "tb";
     std::string cidr = "10.211.0.0/16";
     std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
+    std::uint32_t ready_slots = 8;
     bool operator==(const Network&) const = default;
   } network;
 

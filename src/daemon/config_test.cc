@@ -44,6 +44,7 @@ log_level = "debug"
 prefix = "tx"
 cidr = "10.0.0.0/16"
 dns = ["192.0.2.53"]
+ready_slots = 9
 [limits]
 sandboxes = 7
 cgroup = "tx"
@@ -77,7 +78,7 @@ reserve_mib = 6
   EXPECT_EQ(config->firecracker, "/f");
   EXPECT_EQ(config->qemu, "/q");
   EXPECT_EQ(config->log_level, "debug");
-  EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}}));
+  EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
                                             std::chrono::hours(0)}));
   EXPECT_EQ(config->storage, (Config::Storage{3, 4}));
@@ -91,7 +92,8 @@ reserve_mib = 6
                           "cidr",          "dns",         "sandboxes",      "cgroup",
                           "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
                           "pool_gib",      "reserve_mib", "kernel_package", "suite",
-                          "base_disk_gib", "ready",       "hot_templates",  "templates"}) {
+                          "base_disk_gib", "ready",       "hot_templates",  "templates",
+                          "ready_slots"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

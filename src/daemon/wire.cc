@@ -57,9 +57,6 @@ image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& 
   return options;
 }
 
-// Slots made ahead: an idle one costs some 100 KiB of kernel memory. More are made as they go.
-constexpr std::uint32_t kReadySlots = 4;
-
 network::PoolOptions PoolOptionsOf(const Config& config) {
   network::PoolOptions options;
   options.prefix = config.network.prefix;
@@ -67,7 +64,7 @@ network::PoolOptions PoolOptionsOf(const Config& config) {
   // Slots in quarantine come on top of those in use.
   options.max_slots = std::min<std::uint32_t>(config.limits.sandboxes + 64, 16384);
   options.uid_base = config.limits.uid_base;
-  options.ready = kReadySlots;
+  options.ready = config.network.ready_slots;
   return options;
 }
 

@@ -37,6 +37,7 @@ vmm = "{vmm}"
 prefix = "{prefix}"
 cidr = "10.212.0.0/16"
 dns = ["203.0.113.53"]
+ready_slots = {slots}
 
 [limits]
 cgroup = "tinderbox-e2e"
@@ -74,10 +75,10 @@ def wait_for(condition, seconds, what):
 class Daemon:
     """A tinderboxd of the tests' own. start() and stop() may alternate; sandboxes live on."""
 
-    def __init__(self, vmm="auto", extra="", extra_top="", ready=0):
+    def __init__(self, vmm="auto", extra="", extra_top="", ready=0, slots=0):
         self.port = free_port()
         self.process = None
-        self.vmm, self.extra, self.extra_top, self.ready = vmm, extra, extra_top, ready
+        self.vmm, self.extra, self.extra_top, self.ready, self.slots = vmm, extra, extra_top, ready, slots
         RUN.mkdir(parents=True, exist_ok=True)
         self.config = RUN / "tinderbox.toml"
         self.write_config()
@@ -87,7 +88,7 @@ class Daemon:
     def write_config(self):
         self.config.write_text(
             self.extra_top
-            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm, ready=self.ready)
+            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm, ready=self.ready, slots=self.slots)
             + self.extra
         )
 
