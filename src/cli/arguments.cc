@@ -229,6 +229,21 @@ void DefineFiles(CLI::App& app, Building& b) {
   logs->add_option("--bytes", logged->bytes, "At most this many of the last bytes")->type_name("N");
 }
 
+void DefineBench(CLI::App& app, Building& b) {
+  CLI::App* bench =
+      AddCommand(app, b, "bench", "Measure how long one waits for sandboxes on this host",
+                 "  tinderbox bench\n"
+                 "  tinderbox bench -n 50 --json\n"
+                 "\n"
+                 "It makes sandboxes one after the other, and takes them away again.");
+  auto options = Own<BenchOptions>(b, bench);
+  bench->add_option("-T,--template", options->template_id,
+                    "What they are made from (default: base)");
+  bench->add_option("-n,--count", options->count, "How many (default: 10)")
+      ->type_name("N")
+      ->check(Positive());
+}
+
 void DefineHost(CLI::App& app, Building& b) {
   Own<InfoOptions>(b, AddCommand(app, b, "info", "Show what the daemon runs on", ""));
   Own<DoctorOptions>(
@@ -351,6 +366,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
   DefineStates(app, building);
   DefineFiles(app, building);
   DefineHost(app, building);
+  DefineBench(app, building);
 
   // CLI11 is not told of "--": what follows belongs to the sandbox, untouched.
   const auto dashes = std::ranges::find(arguments, "--");

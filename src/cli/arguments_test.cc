@@ -129,6 +129,7 @@ TEST(ArgumentsTest, OtherCommands) {
   EXPECT_EQ(made.sandbox.on_timeout, "pause");
   Parse<VersionOptions>({"--version"});
   Parse<DoctorOptions>({"doctor"});
+  EXPECT_EQ(Parse<BenchOptions>({"bench", "-n", "3"}).count, 3u);
   EXPECT_EQ(Parse<CompletionOptions>({"completion", "zsh"}).shell, "zsh");
 }
 
@@ -152,10 +153,10 @@ TEST(ArgumentsTest, RefusesWhatMakesNoSense) {
 }
 
 TEST(ArgumentsTest, EveryCommandHasHelp) {
-  for (const char* name :
-       {"run",   "exec",      "create", "ls",       "ps",       "inspect",  "rm",        "timeout",
-        "pause", "resume",    "fork",   "rollback", "snapshot", "template", "prune",     "cp",
-        "logs",  "templates", "info",   "doctor",   "env",      "version",  "completion"}) {
+  for (const char* name : {"run",      "exec",     "create", "ls",     "ps",      "inspect",
+                           "rm",       "timeout",  "pause",  "resume", "fork",    "rollback",
+                           "snapshot", "template", "prune",  "cp",     "logs",    "templates",
+                           "info",     "doctor",   "bench",  "env",    "version", "completion"}) {
     const auto parsed = ParseArguments({name, "--help"});
     const auto* stop = std::get_if<ParseStop>(&parsed);
     ASSERT_NE(stop, nullptr) << name;

@@ -40,6 +40,8 @@ base::Result<int> Execute(Session& session, const LogsOptions& options);
 // host.cc
 base::Result<int> Execute(Session& session, const InfoOptions& options);
 base::Result<int> Execute(Session& session, const DoctorOptions& options);
+// bench.cc
+base::Result<int> Execute(Session& session, const BenchOptions& options);
 base::Result<int> Execute(Session& session, const VersionOptions& options);
 // env.cc
 base::Result<int> Execute(Session& session, const EnvOptions& options);

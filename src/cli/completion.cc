@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor bench env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
   local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -120,6 +120,7 @@ _tinderbox() {
     'templates:List templates'
     'info:Show what the daemon runs on'
     'doctor:Check what works on this host'
+    'bench:Measure how long one waits for sandboxes'
     'env:Print the variables that point an E2B SDK here'
     "version:Show this program's version"
     'completion:Print a script that teaches a shell to complete our words'
@@ -168,7 +169,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor bench env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -194,6 +195,7 @@ complete -c tinderbox -n $none -a logs -d 'Show the serial console'
 complete -c tinderbox -n $none -a templates -d 'List templates'
 complete -c tinderbox -n $none -a info -d 'Show what the daemon runs on'
 complete -c tinderbox -n $none -a doctor -d 'Check what works on this host'
+complete -c tinderbox -n $none -a bench -d 'Measure how long one waits for sandboxes'
 complete -c tinderbox -n $none -a env -d 'Print variables for E2B SDKs'
 complete -c tinderbox -n $none -a version -d 'Show the version'
 complete -c tinderbox -n $none -a completion -d 'Print a completion script'

@@ -141,6 +141,10 @@ struct VerifyOptions {
 struct PruneOptions {};
 struct InfoOptions {};
 struct DoctorOptions {};
+struct BenchOptions {
+  std::string template_id = "base";
+  std::uint32_t count = 10;
+};
 struct EnvOptions {
   bool fresh = false;  // make a new key even where one is cached
 };
@@ -155,7 +159,7 @@ using Command =
                  ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
                  CopyOptions, LogsOptions, TemplatesOptions, TemplateRemoveOptions,
                  TemplateInspectOptions, VerifyOptions, PruneOptions, InfoOptions, DoctorOptions,
-                 EnvOptions, VersionOptions, CompletionOptions>;
+                 BenchOptions, EnvOptions, VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;
