@@ -43,8 +43,9 @@ base::Result<std::string> SandboxIdOf(std::string_view parameter);
 // The sandbox of a path, if E2B's API shows it: one that runs or is paused. kNotFound otherwise.
 base::Result<sandbox::SandboxInfo> FindVisible(ControlContext& context, const Request& request);
 
-// "?timings=true": the caller wants to know how long the stages of the start took.
-bool WantsTimings(const Request& request);
+// "?timings=true": the caller wants to know how long the stages of the start took. kInvalidArgument
+// for what is neither true nor false.
+base::Result<bool> WantsTimings(const Request& request);
 
 // src/schema/openapi.yaml
 std::string_view OpenApiText();

@@ -29,10 +29,10 @@ using std::chrono::seconds;
 constexpr std::int64_t kMaxForks = 100;
 constexpr std::size_t kMaxPage = 100;
 
-Answer SandboxAnswer(ControlContext& context, const Request& request, unsigned status,
+Answer SandboxAnswer(ControlContext& context, bool timings, unsigned status,
                      const SandboxInfo& info) {
   boost::json::object out = SandboxJson(info, context.domain);
-  if (WantsTimings(request)) AddTimings(out, info);
+  if (timings) AddTimings(out, info);
   return JsonAnswer(status, std::move(out));
 }
 
@@ -106,12 +106,14 @@ Answer Connect(ControlContext& context, const Request& request,
                std::optional<std::int64_t> fallback) {
   const auto resume = ReadResume(request, fallback, false);
   if (!resume) return ErrorAnswer(resume.error());
+  const auto timings = WantsTimings(request);
+  if (!timings) return ErrorAnswer(timings.error());
   const auto info = FindVisible(context, request);
   if (!info) return ErrorAnswer(info.error());
   if (auto refused = RefuseSilentMemory(*info, resume->reboot)) return *refused;
   const auto connected = context.manager.Connect(info->id, *resume);
   if (!connected) return ErrorAnswer(connected.error());
-  return SandboxAnswer(context, request, connected->resumed ? 201 : 200, connected->info);
+  return SandboxAnswer(context, *timings, connected->resumed ? 201 : 200, connected->info);
 }
 
 Answer ConnectV1(ControlContext& context, const Request& request) {
@@ -125,12 +127,14 @@ Answer ConnectV2(ControlContext& context, const Request& request) {
 Answer Resume(ControlContext& context, const Request& request) {
   const auto resume = ReadResume(request, 15, true);
   if (!resume) return ErrorAnswer(resume.error());
+  const auto timings = WantsTimings(request);
+  if (!timings) return ErrorAnswer(timings.error());
   const auto info = FindVisible(context, request);
   if (!info) return ErrorAnswer(info.error());
   if (auto refused = RefuseSilentMemory(*info, resume->reboot)) return *refused;
   const auto resumed = context.manager.Resume(info->id, *resume);
   if (!resumed) return ErrorAnswer(resumed.error());
-  return SandboxAnswer(context, request, 201, *resumed);
+  return SandboxAnswer(context, *timings, 201, *resumed);
 }
 
 Answer Fork(ControlContext& context, const Request& request) {
@@ -141,6 +145,8 @@ Answer Fork(ControlContext& context, const Request& request) {
   fork.count = static_cast<std::uint32_t>(fields.Integer("count", 1, kMaxForks).value_or(1));
   fork.timeout = seconds(fields.Integer("timeout", 1, kMaxTimeoutSeconds).value_or(15));
   if (const auto read = fields.Finish(); !read) return ErrorAnswer(read.error());
+  const auto timings = WantsTimings(request);
+  if (!timings) return ErrorAnswer(timings.error());
   const auto info = FindVisible(context, request);
   if (!info) return ErrorAnswer(info.error());
   const auto children = context.manager.Fork(info->id, fork);
@@ -149,7 +155,7 @@ Answer Fork(ControlContext& context, const Request& request) {
   for (const Result<SandboxInfo>& child : *children) {
     if (child) {
       boost::json::object out = SandboxJson(*child, context.domain);
-      if (WantsTimings(request)) AddTimings(out, *child);
+      if (*timings) AddTimings(out, *child);
       list.push_back({{"sandbox", std::move(out)}});
     } else {
       list.push_back({{"error", ErrorJson(child.error())}});
@@ -266,11 +272,13 @@ Answer Rollback(ControlContext& context, const Request& request) {
     fields.Fail("snapshot", fmt::format("is wrong: {}", normal.error().message()));
   }
   if (const auto read = fields.Finish(); !read) return ErrorAnswer(read.error());
+  const auto timings = WantsTimings(request);
+  if (!timings) return ErrorAnswer(timings.error());
   const auto info = FindVisible(context, request);
   if (!info) return ErrorAnswer(info.error());
   const auto rolled = context.manager.Rollback(info->id, *normal);
   if (!rolled) return NotKept(rolled.error());
-  return SandboxAnswer(context, request, 200, *rolled);
+  return SandboxAnswer(context, *timings, 200, *rolled);
 }
 
 }  // namespace

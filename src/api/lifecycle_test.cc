@@ -219,6 +219,9 @@ TEST_F(ApiTest, TimingsAreToldToThoseWhoAsk) {
       Json(Call("POST", "/v2/sandboxes?timings=true", R"({"templateID":"base"})")).as_object();
   EXPECT_EQ(timed.at("startedBy").as_string(), "restore");
   EXPECT_EQ(timed.at("timingsMs").at("total").to_number<int>(), 20);
+  const auto creates = manager_.creates.size();
+  ExpectError(Call("POST", "/v2/sandboxes?timings=yes", R"({"templateID":"base"})"), 400);
+  EXPECT_EQ(manager_.creates.size(), creates);
 }
 
 }  // namespace

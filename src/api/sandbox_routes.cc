@@ -29,11 +29,13 @@ Answer ErrorOf(const Result<T>& result) {
 Answer Create(ControlContext& context, const Request& request, Generation generation) {
   const auto parsed = ParseCreate(request.body, generation);
   if (!parsed) return ErrorOf(parsed);
+  const auto timings = WantsTimings(request);
+  if (!timings) return ErrorOf(timings);
   const auto create = [&]() -> Answer {
     const auto info = context.manager.Create(*parsed);
     if (!info) return ErrorOf(info);
     boost::json::object out = SandboxJson(*info, context.domain);
-    if (WantsTimings(request)) AddTimings(out, *info);
+    if (*timings) AddTimings(out, *info);
     return JsonAnswer(201, std::move(out));
   };
   const auto key = request.headers.Find("Idempotency-Key");
@@ -138,9 +140,11 @@ Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request)
                                                  sandbox::StateName(info.state)));
 }
 
-bool WantsTimings(const Request& request) {
+Result<bool> WantsTimings(const Request& request) {
   const std::string_view wish = request.Query("timings");
-  return wish == "true" || wish == "1";
+  if (wish == "true") return true;
+  if (wish.empty() || wish == "false") return false;
+  return base::Fail(Code::kInvalidArgument, "query parameter 'timings' is 'true' or 'false'");
 }
 
 std::vector<Route> SandboxRoutes() {
