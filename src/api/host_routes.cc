@@ -19,8 +19,8 @@ namespace {
 using base::Code;
 using sandbox::SandboxInfo;
 
-constexpr std::size_t kConsoleDefault = 64 << 10;
-constexpr std::size_t kConsoleMax = 4 << 20;
+constexpr std::int64_t kConsoleDefault = 64 << 10;
+constexpr std::int64_t kConsoleMax = 4 << 20;
 
 Answer Info(ControlContext& context, const Request&) {
   boost::json::object info = context.host.Info();
@@ -72,16 +72,17 @@ Answer Inspect(ControlContext& context, const Request& request) {
 }
 
 Answer Console(ControlContext& context, const Request& request) {
-  std::size_t bytes = kConsoleDefault;
+  std::int64_t bytes = kConsoleDefault;
   if (const std::string_view text = request.Query("bytes"); !text.empty()) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
-    if (error != std::errc() || end != text.data() + text.size()) {
+    if (error != std::errc() || end != text.data() + text.size() || bytes < 0) {
       return ErrorAnswer(Code::kInvalidArgument, "query parameter 'bytes' is a number of bytes");
     }
   }
   const auto id = SandboxIdOf(request.params.at(0));
   if (!id) return ErrorAnswer(id.error());
-  auto console = context.manager.Console(*id, std::min(bytes, kConsoleMax));
+  auto console =
+      context.manager.Console(*id, static_cast<std::size_t>(std::min(bytes, kConsoleMax)));
   if (!console) return ErrorAnswer(console.error());
   Answer answer = TextAnswer(200, "text/plain; charset=utf-8", std::move(*console));
   // It is the guest's text: no browser shall take it for a page.
