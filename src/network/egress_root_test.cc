@@ -266,6 +266,95 @@ TEST_F(EgressRootTest, ThePolicyChangesWhileTheGuestRuns) {
   EXPECT_FALSE(pool_->SetPolicy(9, {}));
 }
 
+std::vector<sys::Ipv4Prefix> Networks(const std::vector<const char*>& texts) {
+  std::vector<sys::Ipv4Prefix> networks;
+  for (const char* text : texts) networks.push_back(sys::Ipv4Prefix::Parse(text).value());
+  return networks;
+}
+
+TEST_F(EgressRootTest, DeniedNetworksAreOutOfReachAndTheRestIsNot) {
+  MakeGuest({.deny = Networks({"198.51.100.0/24", "203.0.113.1/32"})});
+  ExpectReachable("192.0.2.1", 80);
+  ExpectUnreachable("198.51.100.1", 80);
+  ExpectUnreachable("203.0.113.1", 80);
+  EXPECT_EQ(FromGuest(Protocol::kTcp, "198.51.100.1", 80, seconds(5)), EHOSTUNREACH);
+}
+
+TEST_F(EgressRootTest, AllowedNetworksAreTheExceptionsAndOpenNothingPrivate) {
+  // All that no guest may reach is asked for by name; what is allowed has to be public all the
+  // same.
+  MakeGuest({.deny = Networks({"0.0.0.0/0"}),
+             .allow = Networks({"192.0.2.0/24", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+                                "100.64.0.0/10", "169.254.0.0/16", "198.18.0.0/15", "240.0.0.0/4",
+                                "0.0.0.0/8", "127.0.0.0/8"})});
+  ExpectReachable("192.0.2.1", 80);
+  ExpectUnreachable("198.51.100.1", 80);
+  for (const std::string& address : kForbidden) ExpectUnreachable(address, 80);
+  for (const char* address : {"192.0.2.2", "10.212.0.1", "10.212.0.2", "169.254.0.22"}) {
+    ExpectUnreachable(address, kHostPort);
+  }
+  const Slot other = Acquire();
+  Guest neighbour(other);
+  EchoServer server(neighbour.netns(), {kHostPort});
+  for (const char* address : {"10.212.0.5", "10.212.0.6"}) ExpectUnreachable(address, kHostPort);
+  EXPECT_EQ(server.served(), 0);
+}
+
+TEST_F(EgressRootTest, TighteningCutsWhatIsNoLongerAllowedInBothDirections) {
+  MakeGuest();
+  // A connected socket of the internet's, to which the guest spoke first.
+  sys::UniqueFd far, near;
+  const auto socket_at = [](sys::UniqueFd& fd, const char* own, std::uint16_t own_port) {
+    return [&fd, own, own_port]() -> base::Result<> {
+      fd = sys::UniqueFd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const timeval patience{.tv_sec = 1, .tv_usec = 0};
+      setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+      sockaddr_in at{
+          .sin_family = AF_INET, .sin_port = htons(own_port), .sin_addr = {}, .sin_zero = {}};
+      inet_pton(AF_INET, own, &at.sin_addr);
+      if (bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)) != 0) {
+        return base::FailErrno(errno, "bind");
+      }
+      return {};
+    };
+  };
+  ASSERT_TRUE(sys::RunInNetNs(internet_->netns(), socket_at(far, "198.51.100.1", 5000)));
+  ASSERT_TRUE(sys::RunInNetNs(guest_->netns(), socket_at(near, kGuestAddress, 5001)));
+  sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr = {}, .sin_zero = {}};
+  inet_pton(AF_INET, "198.51.100.1", &to.sin_addr);
+  sockaddr_in peer{};
+  socklen_t size = sizeof(peer);
+  char byte = 0;
+  const auto pushed = [&] {
+    sendto(far.get(), "y", 1, 0, reinterpret_cast<sockaddr*>(&peer), size);
+    return recv(near.get(), &byte, 1, 0) == 1;
+  };
+  ASSERT_EQ(sendto(near.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 1);
+  ASSERT_EQ(recvfrom(far.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&peer), &size), 1);
+  EXPECT_TRUE(pushed());
+  ASSERT_TRUE(pool_->SetPolicy(slot_.index, {.deny = Networks({"198.51.100.0/24"})}));
+  EXPECT_FALSE(pushed()) << "the far end still speaks into a connection that is forbidden now";
+  sendto(near.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to));
+  EXPECT_EQ(recv(far.get(), &byte, 1, 0), -1);
+  ExpectReachable("192.0.2.1", 80);
+  ASSERT_TRUE(pool_->SetPolicy(slot_.index, {.deny = Networks({"198.51.100.0/24"}),
+                                             .allow = Networks({"198.51.100.1/32"})}));
+  ExpectReachable("198.51.100.1", 80);
+}
+
+TEST_F(EgressRootTest, APolicyHasALimit) {
+  MakeGuest();
+  EgressPolicy policy;
+  for (std::uint32_t i = 0; i < kMostPolicyNetworks; ++i) {
+    policy.deny.push_back({sys::Ipv4{(203u << 24) + (i << 9)}, 24});
+  }
+  ASSERT_TRUE(pool_->SetPolicy(slot_.index, policy));
+  ExpectReachable("192.0.2.1", 80);
+  policy.allow = Networks({"192.0.2.1/32"});
+  EXPECT_EQ(pool_->SetPolicy(slot_.index, policy).error().code(), base::Code::kInvalidArgument);
+  EXPECT_EQ(pool_->Acquire(policy).error().code(), base::Code::kInvalidArgument);
+}
+
 TEST_F(EgressRootTest, OneGuestCannotFillTheHostsConnectionTable) {
   MakeGuest();
   // One datagram from each of 500 more ports.

@@ -11,6 +11,7 @@ namespace tinderbox::network {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 AddressPlan Plan() { return AddressPlan::Make({.prefix = "tb", .cidr = "10.211.0.0/16"}).value(); }
@@ -67,6 +68,48 @@ TEST(SlotRules, DenyEverything) {
                                "    iifname \"tap0\" reject with icmp type admin-prohibited\n" +
                                kSlotTail;
   EXPECT_EQ(SlotRules(Plan(), {.allow_internet = false}), expected);
+}
+
+std::vector<sys::Ipv4Prefix> Networks(const std::vector<const char*>& texts) {
+  std::vector<sys::Ipv4Prefix> networks;
+  for (const char* text : texts) networks.push_back(sys::Ipv4Prefix::Parse(text).value());
+  return networks;
+}
+
+TEST(SlotRules, DenyNetworksButTheExceptions) {
+  const std::string rules = SlotRules(
+      Plan(),
+      {.deny = Networks({"0.0.0.0/0"}),
+       .allow = Networks({"198.51.100.0/24", "192.0.2.1/32", "198.51.100.7/32", "192.0.2.1/32"})});
+  EXPECT_THAT(
+      rules, HasSubstr(std::string("table inet tinderbox {\n") + kDenied +
+                       R"(  set policy_deny {
+    type ipv4_addr
+    flags interval
+    elements = { 0.0.0.0/0 }
+  }
+  set policy_allow {
+    type ipv4_addr
+    flags interval
+    elements = { 192.0.2.1/32, 198.51.100.0/24 }
+  }
+)" + kSlotHead +
+                       R"(    iifname "tap0" ip daddr @denied reject with icmp type admin-prohibited
+    iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
+    iifname "tap0" ip daddr != @policy_allow ip daddr @policy_deny reject with icmp type admin-prohibited
+    oifname "tap0" ct original ip daddr != @policy_allow ct original ip daddr @policy_deny drop
+    iifname "tap0" oifname "eth0" ct state established,related accept
+)"));
+}
+
+TEST(SlotRules, NoInternetButTheExceptionsIsToDenyAll) {
+  EXPECT_EQ(SlotRules(Plan(), {.allow_internet = false, .allow = Networks({"192.0.2.0/24"})}),
+            SlotRules(Plan(), {.deny = Networks({"0.0.0.0/0", "9.9.9.9/32"}),
+                               .allow = Networks({"192.0.2.0/24"})}));
+}
+
+TEST(SlotRules, ExceptionsFromNothingChangeNothing) {
+  EXPECT_EQ(SlotRules(Plan(), {.allow = Networks({"10.0.0.0/8"})}), SlotRules(Plan(), {}));
 }
 
 TEST(HostRules, NameTheirOwnVethPairsAlone) {

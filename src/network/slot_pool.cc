@@ -64,6 +64,13 @@ struct Removal {
   Clock::time_point due;  // at the latest
 };
 
+Result<> CheckPolicy(const EgressPolicy& policy) {
+  if (policy.allow.size() + policy.deny.size() <= kMostPolicyNetworks) return {};
+  return base::Fail(Code::kInvalidArgument,
+                    fmt::format("set a network policy of {} networks: more than {}",
+                                policy.allow.size() + policy.deny.size(), kMostPolicyNetworks));
+}
+
 // What the pool's thread does next.
 struct Chore {
   enum class Kind { kRemove, kMakeReady, kEnd } kind = Kind::kEnd;
@@ -249,6 +256,7 @@ void Pool::QueueRemoval(std::uint32_t index) {
 }
 
 Result<Slot> Pool::Acquire(const EgressPolicy& policy) {
+  TRY(CheckPolicy(policy));
   std::optional<Error> collision;
   for (;;) {
     const Claimed claimed = TRY(Claim(policy, collision));
@@ -319,6 +327,7 @@ Result<> Pool::Release(std::uint32_t index) {
 }
 
 Result<> Pool::SetPolicy(std::uint32_t index, const EgressPolicy& policy) {
+  TRY(CheckPolicy(policy));
   TRY(CheckInUse(index));
   return ApplyPolicy(plan_, index, policy);
 }

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include "base/deadline.h"
 #include "base/error.h"
 #include "sys/fd.h"
+#include "sys/netlink_address.h"
 
 // One network namespace per VM: TAP inside, veth to the host, nftables rules inside, all by netlink
 // and libnftables, no helper programs.
@@ -24,6 +26,8 @@ inline constexpr char kGatewayAddress[] = "169.254.0.22";
 inline constexpr int kGuestPrefix = 30;
 inline constexpr char kGuestMac[] = "02:fc:00:00:00:05";
 inline constexpr char kTapName[] = "tap0";
+
+inline constexpr std::size_t kMostPolicyNetworks = 1024;
 
 struct PoolOptions {
   std::string prefix = "tb";  // names of what stands on the host: netns "<prefix>-<n>", veth
@@ -48,8 +52,14 @@ struct Slot {
   uid_t uid = 0;
 };
 
+// What a guest may reach beyond itself. Private networks, the host, other sandboxes and the clouds'
+// metadata are never reachable, whatever stands here.
 struct EgressPolicy {
-  bool allow_internet = true;  // public addresses; private ones and the host are never reachable
+  bool allow_internet = true;  // false: as if `deny` held 0.0.0.0/0
+  // Public addresses that are out of reach, and the exceptions from that: `allow` wins. Together at
+  // most kMostPolicyNetworks.
+  std::vector<sys::Ipv4Prefix> deny{};
+  std::vector<sys::Ipv4Prefix> allow{};
   bool operator==(const EgressPolicy&) const = default;
 };
 
@@ -77,7 +87,7 @@ class SlotPool {
   // gets the index. A removal that fails is logged, and tried again by Sweep or another Release.
   virtual base::Result<> Release(std::uint32_t index) = 0;
   // Replaces the rules of a slot in use by those of `policy`, in one transaction. Tightening also
-  // cuts connections that stand.
+  // cuts connections that stand, in both directions. kInvalidArgument for too many networks.
   virtual base::Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) = 0;
   // Everything on the host that bears our prefix and is neither in use nor made ahead is removed,
   // after the removals that were asked for; what was found is returned in words.
