@@ -72,7 +72,6 @@ net::Task<> Agent::Serve(net::Exchange& exchange) {
     co_return co_await ServeTunnel(exchange, state_);
   }
   if (IsFreezeRoute(head)) co_return co_await ServeFreeze(exchange);
-  co_await freeze_.AwaitThaw();
   // The one route that also takes a signature instead of the token; it checks for itself.
   if (head.path == "/files") co_return co_await file_service_.Serve(exchange);
   if (state_.access_token &&

@@ -219,6 +219,7 @@ net::Task<> FileService::Write(net::Exchange& exchange, FileQuery query) {
   std::optional<std::string> target;
   if (query.has_path) target = query.path;
   base::Result<> done;
+  co_await state_.freeze->AwaitThaw();
   if (boundary) {
     done = co_await ReceiveMultipart(exchange, *state_.freeze, gzipped, *boundary, target, upload);
   } else {

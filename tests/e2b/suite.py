@@ -15,7 +15,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 import packages  # noqa: E402
-from harness import Daemon, host_objects  # noqa: E402
+from harness import PREFIX, Daemon, host_objects  # noqa: E402
 
 AT_ONCE = 2
 
@@ -37,6 +37,7 @@ def environment(daemon, name):
     env["TINDERBOX_BUILD"] = str(packages.BUILD)
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["TINDERBOX_DOMAIN"] = "localhost"
+    env["TINDERBOX_PREFIX"] = PREFIX
     env["TINDERBOX_E2B_JS"] = name.removeprefix("js-")
     return env
 
