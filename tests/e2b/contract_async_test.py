@@ -45,7 +45,7 @@ class Async(unittest.IsolatedAsyncioTestCase):
     async def test_stream_input_is_applied_as_it_is_sent(self):
         seen = asyncio.Queue()
         cat = await self.sandbox.commands.run("cat", background=True, stdin=True, on_stdout=seen.put)
-        async with await self.sandbox.commands.stream_input(cat.pid) as stream:
+        async with self.sandbox.commands.stream_input(cat.pid) as stream:
             for text in ("one", b"two"):
                 await stream.send(text)
                 self.assertIn(await asyncio.wait_for(seen.get(), 10), ("one", "two"))
