@@ -39,11 +39,11 @@ struct SandboxRecord {
   std::uint32_t slot = 0;     // network slot; 0: none
   std::uint32_t uid = 0;
   std::string run_dir;
-  std::optional<int> exit_code;  // of the VMM, once it ended
-  std::string exit_detail;       // "signal: killed by …"
-  std::string timings;           // JSON: stage → milliseconds
-  std::string started_by;        // the last start: "boot", "restore", "pool"
-  std::string on_timeout = "kill";      // or "pause"
+  std::optional<int> exit_code;          // of the VMM, once it ended
+  std::string exit_detail;               // "signal: killed by …"
+  std::string timings;                   // JSON: stage → milliseconds
+  std::string started_by;                // the last start: "boot", "restore", "pool"
+  std::string on_timeout = "kill";       // or "pause"
   std::string auto_pause_mode = "full";  // or "filesystem"
   bool auto_resume = false;
   std::string pause_mode;     // while it is paused: "full" or "filesystem"; else empty
