@@ -296,6 +296,8 @@ TEST_F(LibraryRootTest, FurnishesATree) {
     ASSERT_TRUE(sys::WriteFileAtomic(fmt::format("{}/etc/skel/{}", tree, file), file));
   }
   ASSERT_TRUE(sys::WriteFileAtomic(tree + "/etc/apt/apt.conf.d/99mmdebstrap", "the host's proxy"));
+  ASSERT_TRUE(sys::WriteFileAtomic(tree + "/etc/profile",
+                                   "if [ \"$(id -u)\" -eq 0 ]; then\n[ \"$(id -u)\" -eq 0 ]\n"));
   const auto furnished = FurnishRootfs(tree, {"deb http://archive.example/debian x main"});
   ASSERT_TRUE(furnished) << furnished.error().ToString();
   EXPECT_THAT(sys::ReadFile(tree + "/etc/passwd").value(),
@@ -307,6 +309,8 @@ TEST_F(LibraryRootTest, FurnishesATree) {
   EXPECT_EQ(sys::ReadFile(tree + "/etc/apt/sources.list").value(),
             "deb http://archive.example/debian x main\n");
   EXPECT_FALSE(sys::Exists(tree + "/etc/apt/apt.conf.d/99mmdebstrap"));
+  EXPECT_EQ(sys::ReadFile(tree + "/etc/profile").value(),
+            "if [ \"${EUID:-$(id -u)}\" -eq 0 ]; then\n[ \"${EUID:-$(id -u)}\" -eq 0 ]\n");
 }
 
 TEST_F(LibraryRootTest, SweepsWhatAKilledPreparationHasLeft) {
