@@ -181,6 +181,7 @@ TEST_F(LibraryRootTest, RefusesADamagedTemplateDisk) {
     EXPECT_EQ(disk.error().code(), Code::kDataLoss) << disk.error().ToString();
     EXPECT_THAT(disk.error().message(),
                 AnyOf(HasSubstr("is damaged"), HasSubstr("cannot be read")));
+    EXPECT_THAT(disk.error().remedy(), HasSubstr("tinderboxd prepare"));
     EXPECT_THAT(disk.error().message(), HasSubstr(source.disk));
     EXPECT_FALSE(sys::Exists(SandboxPath("one"))) << "something is left";
   };

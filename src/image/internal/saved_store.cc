@@ -49,6 +49,18 @@ Result<> MakeZeros(const std::string& path, const VmFilesOptions& options) {
   return {};
 }
 
+std::string RemedyForDamage(SavedKind kind) {
+  switch (kind) {
+    case SavedKind::kTemplate:
+      return "Run 'tinderboxd prepare' as root to make the base template anew; build others again.";
+    case SavedKind::kSnapshot: return "Remove the snapshot and take another.";
+    case SavedKind::kBoot:
+    case SavedKind::kPaused:
+    case SavedKind::kFork: break;
+  }
+  return "Look for errors of the host's disk.";
+}
+
 }  // namespace
 
 std::string Rfc3339Now() {
@@ -79,7 +91,9 @@ Result<VmFiles> SavedStore::MakeVmFiles(const Template& source,
   const std::string dir = TRY(PathOf("sandboxes", options.sandbox_id));
   TRY(pool_.EnsureRoom(kRoomOfVm));
   const auto manifest = TRY(LoadSaved(DirOf(source)));
-  TRY(CheckSaved(manifest));
+  if (auto checked = CheckSaved(manifest); !checked) {
+    return std::unexpected(std::move(checked).error().WithRemedy(RemedyForDamage(source.kind)));
+  }
   const bool made = ::mkdir(dir.c_str(), 0700) == 0;
   if (!made && errno != EEXIST) return FailErrno(errno, fmt::format("create '{}'", dir));
   VmFiles files{.disk = dir + "/disk.img",
