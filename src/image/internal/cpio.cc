@@ -21,7 +21,8 @@ constexpr std::size_t kMaxFile = 0xffffffff;
 constexpr std::string_view kTrailer = "TRAILER!!!";
 
 bool IsPlainPath(std::string_view path) {
-  if (path.empty() || path == kTrailer || path.contains('\0')) return false;
+  // A directory of that name would be an entry too.
+  if (path.substr(0, path.find('/')) == kTrailer || path.contains('\0')) return false;
   while (true) {
     const auto slash = path.find('/');
     const auto part = path.substr(0, slash);

@@ -99,7 +99,8 @@ TEST(CpioTest, RefusesPathsThatAreNotPlain) {
   // A reader would take the one for the end of the archive, the other for a shorter name.
   EXPECT_FALSE(archive.AddFile("TRAILER!!!", "", 0644));
   EXPECT_FALSE(archive.AddFile(std::string("a\0b", 3), "", 0644));
-  EXPECT_TRUE(archive.AddFile("TRAILER!!!/is/just/a/name", "", 0644));
+  EXPECT_FALSE(archive.AddFile("TRAILER!!!/below", "", 0644));
+  EXPECT_TRUE(archive.AddFile("a/TRAILER!!!", "", 0644));
   ASSERT_TRUE(archive.AddFile("file", "", 0644));
   EXPECT_FALSE(archive.AddFile("file", "", 0644));
   EXPECT_FALSE(archive.AddFile("file/below", "", 0644));
