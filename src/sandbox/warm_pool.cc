@@ -23,7 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr std::chrono::milliseconds kCalm{150};  // since the last start for somebody
+// Since the last start for somebody: who has just got a sandbox has a first command to run.
+constexpr std::chrono::milliseconds kCalm{400};
 constexpr std::chrono::seconds kLook{2};         // how often memory is looked at
 constexpr std::chrono::seconds kAfterFailure{30};
 
