@@ -48,6 +48,7 @@ Result<SandboxInfo> FakeManager::Create(const sandbox::CreateRequest& request) {
   SandboxInfo info = Running("inew" + std::to_string(creates.size()));
   info.metadata = request.metadata;
   info.options_json = request.options_json;
+  info.network = request.network;
   info.on_timeout = request.on_timeout;
   info.auto_pause_mode = request.auto_pause_mode;
   info.auto_resume = request.auto_resume;
@@ -105,6 +106,15 @@ Result<SandboxInfo> FakeManager::Extend(std::string_view id, std::chrono::second
   const std::lock_guard lock(mutex);
   timeouts.emplace_back("extend:" + std::string(id), timeout.count());
   return *info;
+}
+
+Result<> FakeManager::SetNetwork(std::string_view id, const sandbox::NetworkRules& rules) {
+  auto info = Get(id);
+  if (!info) return std::unexpected(info.error());
+  if (fail_change) return std::unexpected(*fail_change);
+  info->network = rules;
+  Put(*info);
+  return {};
 }
 
 Result<> FakeManager::Pause(std::string_view id, const sandbox::PauseRequest& request) {

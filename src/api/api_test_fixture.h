@@ -31,6 +31,7 @@ class FakeManager final : public sandbox::Manager {
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<sandbox::SandboxInfo> Extend(std::string_view id,
                                             std::chrono::seconds timeout) override;
+  base::Result<> SetNetwork(std::string_view id, const sandbox::NetworkRules& rules) override;
   base::Result<> Pause(std::string_view id, const sandbox::PauseRequest& request) override;
   base::Result<sandbox::SandboxInfo> Resume(std::string_view id,
                                             const sandbox::ResumeRequest& request) override;

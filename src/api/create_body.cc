@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/create_body.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
 #include <limits>
 #include <utility>
 
+#include "api/network_body.h"
 #include "api/request_fields.h"
 #include "api/template_name.h"
 
@@ -48,12 +48,6 @@ void ReadMaps(FieldReader& fields, sandbox::CreateRequest& request) {
   }
 }
 
-void RefuseItems(FieldReader& fields, std::string_view name) {
-  if (const auto* array = fields.Array(name); array != nullptr && !array->empty()) {
-    fields.Unsupported(name, kLater);
-  }
-}
-
 void ReadLifecycle(FieldReader& fields, sandbox::CreateRequest& request) {
   const bool pause = fields.Bool("autoPause").value_or(false);
   const bool memory = fields.Bool("autoPauseMemory").value_or(true);
@@ -73,53 +67,6 @@ void ReadLifecycle(FieldReader& fields, sandbox::CreateRequest& request) {
     if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
   }
   request.cold = fields.Bool("cold").value_or(false);
-}
-
-void ReadDnsServers(FieldReader& fields) {
-  // They open the firewall for name lookups of allowed domains, of which there can be none here: a
-  // valid list is of no effect.
-  const auto* servers = fields.Array("dnsServers");
-  if (servers == nullptr) return;
-  if (servers->size() > 10) fields.Fail("dnsServers", "holds more than 10 addresses");
-  for (const auto& server : *servers) {
-    in_addr address{};
-    if (!server.is_string() || inet_pton(AF_INET, server.as_string().c_str(), &address) != 1) {
-      fields.Fail("dnsServers", "holds what is no IPv4 address");
-    }
-  }
-}
-
-// True where the rules amount to "nothing may go out", the one set of rules that we enforce.
-bool ReadEgress(FieldReader& fields) {
-  RefuseItems(fields, "allowOut");
-  const auto* deny = fields.Array("denyOut");
-  if (deny == nullptr || deny->empty()) return false;
-  for (const auto& item : *deny) {
-    if (item.is_string() && item.as_string() == "0.0.0.0/0") return true;
-  }
-  fields.Unsupported("denyOut", "of network rules only '0.0.0.0/0' (deny all) is enforced yet");
-  return false;
-}
-
-bool ReadNetwork(FieldReader& fields) {
-  const auto* network = fields.Object("network");
-  if (network == nullptr) return false;
-  FieldReader inner(*network, fields.NameOf("network."));
-  const bool deny_all = ReadEgress(inner);
-  RefuseItems(inner, "httpsPorts");
-  ReadDnsServers(inner);
-  if (const auto* rules = inner.Object("rules"); rules != nullptr && !rules->empty()) {
-    inner.Unsupported("rules", kLater);
-  }
-  if (inner.Object("egressProxy") != nullptr) inner.Unsupported("egressProxy", kLater);
-  if (!inner.Bool("allowPublicTraffic").value_or(true)) {
-    inner.Unsupported("allowPublicTraffic", "access to its ports cannot be restricted yet");
-  }
-  if (!inner.String("maskRequestHost").value_or("").empty()) {
-    inner.Unsupported("maskRequestHost", kLater);
-  }
-  if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
-  return deny_all;
 }
 
 void ReadIam(FieldReader& fields) {
@@ -159,23 +106,17 @@ Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation gen
                                              .value_or(generation == Generation::kV1 ? 15 : 300));
   ReadMaps(fields, request);
   ReadSize(fields, request);
-  request.allow_internet = fields.Bool("allow_internet_access").value_or(true);
+  const NetworkOptions network = ReadNetwork(fields);
+  request.network = network.rules;
   // Every sandbox is secured, whatever the old generation of clients asks for.
   static_cast<void>(fields.Bool("secure"));
   ReadLifecycle(fields, request);
-  if (ReadNetwork(fields)) request.allow_internet = false;
-  RefuseItems(fields, "volumeMounts");
+  fields.UnsupportedUnlessEmpty("volumeMounts", kLater);
   ReadIam(fields);
   // For the record only: the SDK itself starts the gateway in the guest.
   static_cast<void>(fields.Object("mcp"));
   TRY(fields.Finish());
 
-  boost::json::object kept;
-  kept["allowInternetAccess"] = request.allow_internet;
-  if (const auto* network = object.if_contains("network"); network != nullptr) {
-    if (network->is_object() && !network->as_object().empty()) kept["network"] = *network;
-  }
-  request.options_json = boost::json::serialize(kept);
   return request;
 }
 

@@ -48,6 +48,11 @@ void FieldReader::Unsupported(std::string_view name, std::string_view why) {
                .WithRemedy(fmt::format("Leave '{}' out of the request.", NameOf(name)));
 }
 
+void FieldReader::UnsupportedUnlessEmpty(std::string_view name, std::string_view why) {
+  const auto* array = Array(name);
+  if (array != nullptr && !array->empty()) Unsupported(name, why);
+}
+
 std::optional<std::string> FieldReader::String(std::string_view name) {
   const boost::json::value* value = Find(name);
   if (value == nullptr) return std::nullopt;

@@ -39,6 +39,8 @@ class FieldReader {
 
   // A field that is known, but whose wish this version cannot fulfil.
   void Unsupported(std::string_view name, std::string_view why);
+  // An array that may be there as long as it is empty.
+  void UnsupportedUnlessEmpty(std::string_view name, std::string_view why);
   void Fail(std::string_view name, std::string_view problem);
   base::Result<> Finish();
 

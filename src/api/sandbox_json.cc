@@ -51,6 +51,20 @@ boost::json::object Options(const sandbox::SandboxInfo& info) {
   return !error && value.is_object() ? value.as_object() : boost::json::object();
 }
 
+// What was asked for; {} where that is nothing.
+boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
+  boost::json::object network;
+  const auto add = [&network](const char* name, const sandbox::Networks& networks) {
+    if (networks.empty()) return;
+    boost::json::array texts;
+    for (const auto& one : networks) texts.emplace_back(sandbox::NetworkText(one));
+    network[name] = std::move(texts);
+  };
+  add("allowOut", info.network.allow);
+  add("denyOut", info.network.deny);
+  return network;
+}
+
 boost::json::object Lifecycle(const sandbox::SandboxInfo& info) {
   const bool pause = info.on_timeout == sandbox::TimeoutAction::kPause;
   return {{"onTimeout", pause ? "pause" : "kill"}, {"autoResume", info.auto_resume}};
@@ -108,11 +122,8 @@ boost::json::object DetailJson(const sandbox::SandboxInfo& info, const std::stri
   boost::json::object out = ListEntryJson(info);
   out["envdAccessToken"] = info.access_token;
   if (!domain.empty()) out["domain"] = domain;
-  const boost::json::object options = Options(info);
-  if (const auto* internet = options.if_contains("allowInternetAccess")) {
-    out["allowInternetAccess"] = *internet;
-  }
-  if (const auto* network = options.if_contains("network")) out["network"] = *network;
+  out["allowInternetAccess"] = info.network.allow_internet;
+  if (auto network = NetworkJson(info); !network.empty()) out["network"] = std::move(network);
   out["lifecycle"] = Lifecycle(info);
   if (info.state == State::kPaused && info.pause_mode) {
     out["pauseMode"] = sandbox::PauseModeName(*info.pause_mode);
@@ -127,6 +138,8 @@ boost::json::object InspectJson(const sandbox::SandboxInfo& info) {
   out["state"] = sandbox::StateName(info.state);
   out["cause"] = ValidUtf8(info.cause);
   out["options"] = Options(info);
+  out["allowInternetAccess"] = info.network.allow_internet;
+  out["network"] = NetworkJson(info);
   out["vmm"] = {{"name", info.vmm},
                 {"version", info.vmm_version},
                 {"accelerator", info.accelerator},

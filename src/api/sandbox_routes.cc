@@ -10,6 +10,7 @@
 #include "api/control.h"
 #include "api/create_body.h"
 #include "api/error_map.h"
+#include "api/network_body.h"
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 #include "api/sandbox_list.h"
@@ -119,6 +120,15 @@ Answer SetTimeout(ControlContext& context, const Request& request) {
   return set ? EmptyAnswer(204) : ErrorOf(set);
 }
 
+Answer SetNetwork(ControlContext& context, const Request& request) {
+  const auto rules = ParseNetworkUpdate(request.body);
+  if (!rules) return ErrorOf(rules);
+  const auto info = FindVisible(context, request);
+  if (!info) return ErrorOf(info);
+  const auto set = context.manager.SetNetwork(info->id, *rules);
+  return set ? EmptyAnswer(204) : ErrorOf(set);
+}
+
 Answer Refresh(ControlContext& context, const Request& request) {
   constexpr std::int64_t kLeast = 15;
   const auto seconds = ReadSeconds(request, "duration", 3600, kLeast);
@@ -157,6 +167,7 @@ std::vector<Route> SandboxRoutes() {
       {"DELETE", "/sandboxes/{id}", Lane::kSlow, Kill},
       {"POST", "/sandboxes/{id}/timeout", Lane::kQuick, SetTimeout},
       {"POST", "/sandboxes/{id}/refreshes", Lane::kQuick, Refresh},
+      {"PUT", "/sandboxes/{id}/network", Lane::kSlow, SetNetwork},
   };
 }
 

@@ -81,7 +81,7 @@ TEST_F(ApiTest, CreateAnswersInE2bsShape) {
   EXPECT_EQ(seen.env.at("X"), "1");
   EXPECT_EQ(seen.memory_mib, 256u);
   EXPECT_EQ(seen.cpus, 2u);
-  EXPECT_TRUE(seen.allow_internet);
+  EXPECT_TRUE(seen.network.allow_internet);
 }
 
 TEST_F(ApiTest, CreateTakesTheBodiesOfEveryGenerationOfClients) {
@@ -105,22 +105,66 @@ TEST_F(ApiTest, CreateTakesTheBodiesOfEveryGenerationOfClients) {
     const auto response = Call("POST", target, body);
     EXPECT_EQ(response.status, 201) << body << response.body;
     EXPECT_EQ(manager_.creates.back().timeout.count(), timeout) << body;
-    EXPECT_TRUE(manager_.creates.back().allow_internet);
+    EXPECT_TRUE(manager_.creates.back().network.allow_internet);
   }
 }
 
 TEST_F(ApiTest, NoInternetIsAskedForInEitherWay) {
   Call("POST", "/v2/sandboxes", R"({"templateID":"base","allow_internet_access":false})");
-  EXPECT_FALSE(manager_.creates.back().allow_internet);
+  EXPECT_FALSE(manager_.creates.back().network.allow_internet);
   Call("POST", "/v2/sandboxes", R"({"templateID":"base","network":{"denyOut":["0.0.0.0/0"]}})");
-  EXPECT_FALSE(manager_.creates.back().allow_internet);
+  EXPECT_FALSE(manager_.creates.back().network.allow_internet);
   const auto detail = Json(Call("GET", "/sandboxes/inew2")).as_object();
   EXPECT_FALSE(detail.at("allowInternetAccess").as_bool());
   EXPECT_EQ(detail.at("network").at("denyOut").as_array().size(), 1u);
 }
 
+TEST_F(ApiTest, NetworkRulesByAddressAreTakenShownAndReplaced) {
+  const auto created = Call("POST", "/v2/sandboxes", R"({"templateID":"base","network":{
+      "allowOut":["203.0.113.1","198.51.100.77/24"],"denyOut":["0.0.0.0/0","192.0.2.1/32"]}})");
+  ASSERT_EQ(created.status, 201) << created.body;
+  const auto network = [this] {
+    const auto detail = Json(Call("GET", "/sandboxes/inew1")).as_object();
+    return detail.contains("network") ? boost::json::serialize(detail.at("network")) : "none";
+  };
+  EXPECT_EQ(network(), R"({"allowOut":["203.0.113.1","198.51.100.0/24"],)"
+                       R"("denyOut":["0.0.0.0/0","192.0.2.1"]})");
+  const auto put = [this](const std::string& body) {
+    return Call("PUT", "/sandboxes/inew1/network", body);
+  };
+  EXPECT_EQ(put(R"({"denyOut":["192.0.2.0/24"],"dnsServers":["1.1.1.1"],"rules":{}})").status, 204);
+  EXPECT_EQ(network(), R"({"denyOut":["192.0.2.0/24"]})");
+  EXPECT_TRUE(manager_.Get("inew1")->network.allow_internet);
+  EXPECT_EQ(put(R"({"allow_internet_access":false})").status, 204);
+  EXPECT_FALSE(manager_.Get("inew1")->network.allow_internet);
+  EXPECT_EQ(network(), "none");
+  EXPECT_EQ(put("{}").status, 204);
+  EXPECT_EQ(manager_.Get("inew1")->network, sandbox::NetworkRules{});
+}
+
+TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
+  manager_.Put(Running("i1"));
+  const std::string path = "/sandboxes/i1/network";
+  for (const auto& [body, words] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"allowOut":["example.com"]})", "'allowOut': 'example.com'"},
+           {R"({"denyOut":["2001:db8::1"]})", "no IPv6"},
+           {R"({"denyOut":["1.2.3.4/33"]})", "1.2.3.4/33"},
+           {R"({"denyOut":"1.2.3.4"})", "'denyOut'"},
+           {R"({"egressProxy":{"address":"p:1"}})", "'egressProxy'"},
+           {R"({"rules":{"a.com":[]}})", "'rules'"},
+           {R"({"allowPublicTraffic":true})", "'allowPublicTraffic'"},
+           {R"([])", "body"}}) {
+    ExpectError(Call("PUT", path, body), 400, words);
+  }
+  ExpectError(Call("PUT", path), 400, "body");
+  ExpectError(Call("PUT", "/sandboxes/ix/network", "{}"), 404, "ix");
+  manager_.fail_change = base::Error(Code::kFailedPrecondition, "it is dead");
+  ExpectError(Call("PUT", path, "{}"), 409, "dead");
+  EXPECT_EQ(manager_.Get("i1")->network, sandbox::NetworkRules{});
+}
+
 TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
-  for (const auto& [field, body] : std::map<std::string, std::string>{
+  for (const auto& [field, body] : std::multimap<std::string, std::string>{
            {"autoPauseMemory", R"("autoPauseMemory":false)"},
            {"autoResume.enabled",
             R"("autoPause":true,"autoPauseMemory":false,"autoResume":{"enabled":true})"},
@@ -128,7 +172,8 @@ TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
            {"volumeMounts", R"("volumeMounts":[{"name":"v","path":"/v"}])"},
            {"iam.tokens", R"("iam":{"tokens":{"t":{}}})"},
            {"network.allowOut", R"("network":{"allowOut":["example.com"]})"},
-           {"network.denyOut", R"("network":{"denyOut":["10.0.0.0/8"]})"},
+           {"network.denyOut", R"("network":{"denyOut":["2001:db8::/32"]})"},
+           {"network.denyOut", R"("network":{"denyOut":[1]})"},
            {"network.rules", R"("network":{"rules":{"a.com":[]}})"},
            {"network.egressProxy", R"("network":{"egressProxy":{"address":"p:1"}})"},
            {"network.allowPublicTraffic", R"("network":{"allowPublicTraffic":false})"},
@@ -252,7 +297,6 @@ TEST_F(ApiTest, ACreateGoesOnWhenItsClientLeaves) {
 TEST_F(ApiTest, DetailHasEverythingThatPythonNeeds) {
   auto info = Running("i1");
   info.metadata = {{"k", "é"}};
-  info.options_json = R"({"allowInternetAccess":true})";
   manager_.Put(info);
   const auto response = Call("GET", "/sandboxes/i1");
   EXPECT_EQ(response.status, 200);
@@ -447,8 +491,8 @@ TEST_F(ApiTest, InfoAndDoctorTell) {
 
 TEST_F(ApiTest, WhatIsKnownButNotServedIs501) {
   manager_.Put(Running("i1"));
-  for (const char* route : {"PUT /sandboxes/i1/network", "POST /v3/templates",
-                            "DELETE /templates/tags", "PATCH /v2/templates/x", "POST /volumes"}) {
+  for (const char* route :
+       {"POST /v3/templates", "DELETE /templates/tags", "PATCH /v2/templates/x", "POST /volumes"}) {
     const std::string text(route);
     const auto space = text.find(' ');
     const auto response = Call(text.substr(0, space), text.substr(space + 1), "{}");

@@ -27,7 +27,6 @@ std::vector<Route> UnsupportedRoutes() {
       routes.push_back({method, pattern, Lane::kQuick, Refuse});
     }
   };
-  refuse("/sandboxes/{id}/network", {"PUT"});
   refuse("/v3/templates", {"POST"});
   refuse("/templates/tags", {"POST", "DELETE"});
   refuse("/templates/{id}/files/{hash}", {"GET"});

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "sandbox/context.h"
+#include "sandbox/egress.h"
 #include "sandbox/launch.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
@@ -81,7 +82,7 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
   AtStage(options_, "create.pooled");
   const auto hand_out = [&]() -> Result<> {
     const auto deadline = Deadline::After(options_.boot_deadline);
-    const network::EgressPolicy policy{.allow_internet = record.allow_internet};
+    const network::EgressPolicy policy = TRY(PolicyOf(record));
     if (policy != network::EgressPolicy{}) TRY(options_.slots.SetPolicy(record.slot, policy));
     TRY(member.vm->Resume(deadline));
     clock.Stage("resume");

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "sandbox/context.h"
+#include "sandbox/egress.h"
 #include "sandbox/stage.h"
 
 namespace tinderbox::sandbox {
@@ -55,8 +56,7 @@ vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const ne
 }
 
 Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& start) {
-  const network::EgressPolicy policy{.allow_internet = start.allow_internet};
-  network::Slot slot = TRY(options.slots.Acquire(policy));
+  network::Slot slot = TRY(options.slots.Acquire(start.egress));
   if (!start.on_slot) return slot;
   if (auto recorded = start.on_slot(slot); !recorded) {
     static_cast<void>(options.slots.Release(slot.index));
@@ -111,7 +111,7 @@ Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& sou
                       .restore = restore,
                       .memory_mib = before.memory_mib,
                       .cpus = before.cpus,
-                      .allow_internet = before.allow_internet,
+                      .egress = TRY(PolicyOf(before)),
                       .on_slot = record_slot};
   const StartedVm started = TRY(StartVm(options, start, clock, deadline));
   const auto process = ProcessOf(started.vm);

@@ -25,7 +25,7 @@ struct VmStart {
   bool restore = false;  // out of the source's memory; else it boots from its disk
   std::uint32_t memory_mib = 0;
   std::uint32_t cpus = 0;
-  bool allow_internet = true;
+  network::EgressPolicy egress{};
   // Called with the network slot before anything is built on it; its failure is the start's.
   std::function<base::Result<>(const network::Slot&)> on_slot;
 };

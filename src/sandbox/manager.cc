@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "sandbox/context.h"
+#include "sandbox/egress.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
 #include "sandbox/stage.h"
@@ -154,7 +155,8 @@ Result<store::SandboxRecord> ManagerImpl::RecordOf(const CreateRequest& request,
   for (const auto& [name, value] : source.env) record.env[name] = value;
   for (const auto& [name, value] : request.env) record.env[name] = value;
   record.access_token = base::RandomHex(32);
-  record.allow_internet = request.allow_internet;
+  TRY(CheckRules(request.network));
+  PutRules(record, request.network);
   record.options = request.options_json;
   record.vmm = options_.driver.capabilities().vmm;
   record.accelerator = AcceleratorName(options_.driver.capabilities().accelerator);

@@ -15,6 +15,7 @@
 
 #include "base/deadline.h"
 #include "base/error.h"
+#include "sandbox/network_rules.h"
 #include "sandbox/state.h"
 #include "sys/fd.h"
 
@@ -47,7 +48,7 @@ struct CreateRequest {
   std::map<std::string, std::string> env;
   std::optional<std::uint32_t> memory_mib;  // default: the template's
   std::optional<std::uint32_t> cpus;
-  bool allow_internet = true;
+  NetworkRules network{};
   TimeoutAction on_timeout = TimeoutAction::kKill;
   PauseMode auto_pause_mode = PauseMode::kFull;  // of the pause at its timeout
   bool auto_resume = false;  // traffic to the paused sandbox resumes it; kFull only
@@ -129,6 +130,7 @@ struct SandboxInfo {
   TimeoutAction on_timeout = TimeoutAction::kKill;
   PauseMode auto_pause_mode = PauseMode::kFull;
   bool auto_resume = false;
+  NetworkRules network;
   std::optional<PauseMode> pause_mode;  // while it is paused
   bool agent_silent_at_pause = false;   // its agent did not answer when it was paused
 };
@@ -151,6 +153,12 @@ class Manager {
   virtual base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) = 0;
   // Like SetTimeout, but never shortens.
   virtual base::Result<SandboxInfo> Extend(std::string_view id, std::chrono::seconds timeout) = 0;
+
+  // Replaces the network rules: of a running sandbox at once, where tightening also cuts
+  // connections that stand; of a paused one from its resume on. Forks inherit them. kNotFound;
+  // kFailedPrecondition (neither running nor paused); kInvalidArgument (too many, or never
+  // possible).
+  virtual base::Result<> SetNetwork(std::string_view id, const NetworkRules& rules) = 0;
 
   // Keeps the sandbox and gives its memory and CPU back. kNotFound; kFailedPrecondition where it is
   // paused already, kAborted where it is ending; kUnavailable, or kResourceExhausted (disk full):

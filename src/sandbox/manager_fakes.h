@@ -50,15 +50,17 @@ inline void PlayAgent(sys::UniqueFd socket, int init_status) {
 class FakeSlots final : public network::SlotPool {
  public:
   bool fail_acquire = false;
+  bool fail_policy = false;
   std::atomic<bool> mute = false;  // the agent never answers
   int init_status = 204;
 
-  base::Result<network::Slot> Acquire(const network::EgressPolicy&) override {
+  base::Result<network::Slot> Acquire(const network::EgressPolicy& policy) override {
     if (fail_acquire) return base::Fail(base::Code::kResourceExhausted, "no slot is free");
     const std::lock_guard lock(mutex_);
     std::uint32_t index = 1;
     while (used_.contains(index)) ++index;
     used_.insert(index);
+    policies_[index] = policy;
     network::Slot slot;
     slot.index = index;
     slot.uid = 1900000000 + index;
@@ -77,7 +79,12 @@ class FakeSlots final : public network::SlotPool {
     return {};
   }
   base::Result<std::vector<std::string>> Sweep() override { return std::vector<std::string>(); }
-  base::Result<> SetPolicy(std::uint32_t, const network::EgressPolicy&) override { return {}; }
+  base::Result<> SetPolicy(std::uint32_t index, const network::EgressPolicy& policy) override {
+    if (fail_policy) return base::Fail(base::Code::kInternal, "the kernel refuses");
+    const std::lock_guard lock(mutex_);
+    policies_[index] = policy;
+    return {};
+  }
   base::Result<sys::UniqueFd> Dial(std::uint32_t, std::uint16_t, base::Deadline) override {
     if (mute) return base::Fail(base::Code::kUnavailable, "the guest is silent");
     int ends[2];
@@ -92,11 +99,16 @@ class FakeSlots final : public network::SlotPool {
     const std::lock_guard lock(mutex_);
     return used_;
   }
+  network::EgressPolicy policy(std::uint32_t index) {
+    const std::lock_guard lock(mutex_);
+    return policies_[index];
+  }
   std::atomic<int> double_releases = 0;
 
  private:
   std::mutex mutex_;
   std::set<std::uint32_t> used_;
+  std::map<std::uint32_t, network::EgressPolicy> policies_;
 };
 
 class FakeLibrary final : public image::Library {

@@ -36,6 +36,7 @@ class ManagerImpl final : public Manager {
   base::Result<> Kill(std::string_view id) override;
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<SandboxInfo> Extend(std::string_view id, std::chrono::seconds timeout) override;
+  base::Result<> SetNetwork(std::string_view id, const NetworkRules& rules) override;
   base::Result<> Pause(std::string_view id, const PauseRequest& request) override;
   base::Result<SandboxInfo> Resume(std::string_view id, const ResumeRequest& request) override;
   base::Result<Connected> Connect(std::string_view id, const ResumeRequest& request) override;
@@ -90,6 +91,9 @@ class ManagerImpl final : public Manager {
   base::Result<SandboxInfo> CreateFrom(const store::SandboxRecord& record,
                                        const image::Template& source, std::chrono::seconds timeout,
                                        bool cold, StageClock& clock);
+
+  // egress.cc
+  base::Result<> ApplyRules(Sandbox& sandbox);
 
   // pause.cc
   base::Result<> PauseLocked(Sandbox& sandbox, const PauseRequest& request);

@@ -85,6 +85,65 @@ TEST_F(ManagerTest, BadRequests) {
   refused({.template_id = "base", .timeout = seconds(-1)}, Code::kInvalidArgument);
 }
 
+TEST_F(ManagerTest, NetworkRulesGoToTheSlotAndMayChange) {
+  const NetworkRules first{.deny = {ParseNetwork("0.0.0.0/0").value()},
+                           .allow = {ParseNetwork("203.0.113.1").value()}};
+  const SandboxInfo made =
+      manager_->Create({.template_id = "base", .network = first}).value_or(SandboxInfo{});
+  EXPECT_EQ(made.network, first);
+  EXPECT_EQ(slots_.policy(made.slot).deny, first.deny);
+  EXPECT_EQ(slots_.policy(made.slot).allow, first.allow);
+
+  const NetworkRules second{.deny = {ParseNetwork("192.0.2.0/24").value()}};
+  ASSERT_TRUE(manager_->SetNetwork(made.id, second));
+  EXPECT_EQ(slots_.policy(made.slot), network::EgressPolicy{.deny = second.deny});
+  EXPECT_EQ(manager_->Get(made.id)->network, second);
+  EXPECT_FALSE(store_->GetSandbox(made.id)->network_pending);
+
+  slots_.fail_policy = true;
+  const auto failed = manager_->SetNetwork(made.id, {.allow_internet = false});
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().message().find("keeps its old ones"), std::string::npos);
+  EXPECT_EQ(manager_->Get(made.id)->network, second);
+  EXPECT_EQ(store_->GetSandbox(made.id)->deny_out, std::vector<std::string>{"192.0.2.0/24"});
+  slots_.fail_policy = false;
+  EXPECT_EQ(manager_->SetNetwork("inone", {}).error().code(), Code::kNotFound);
+}
+
+TEST_F(ManagerTest, NetworkRulesThatCannotBe) {
+  const SandboxInfo made = Create();
+  NetworkRules many;
+  many.deny.resize(network::kMostPolicyNetworks + 1);
+  EXPECT_EQ(manager_->SetNetwork(made.id, many).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(manager_->Create({.template_id = "base", .network = many}).error().code(),
+            Code::kInvalidArgument);
+  for (const char* never : {"10.1.2.3", "169.254.169.254", "192.168.0.0/16", "127.0.0.1"}) {
+    const NetworkRules rules{.allow = {ParseNetwork(never).value()}};
+    const auto refused = manager_->SetNetwork(made.id, rules);
+    ASSERT_FALSE(refused) << never;
+    EXPECT_NE(refused.error().message().find(never), std::string::npos);
+  }
+  EXPECT_TRUE(manager_->SetNetwork(made.id, {.allow = {ParseNetwork("0.0.0.0/0").value()}}));
+  for (const char* none : {"example.com", "2001:db8::1", "1.2.3", "1.2.3.4/33", ""}) {
+    EXPECT_EQ(ParseNetwork(none).error().code(), Code::kInvalidArgument) << none;
+  }
+}
+
+// As left by a daemon that was killed between the record and the kernel.
+TEST_F(ManagerTest, RecoverySetsRulesThatWereOnlyRecorded) {
+  const SandboxInfo made = Create(), other = Create();
+  manager_.reset();
+  store::SandboxRecord record = store_->GetSandbox(made.id).value();
+  record.deny_out = {"192.0.2.0/24"};
+  record.network_pending = true;
+  ASSERT_TRUE(store_->UpdateSandbox(record, "running"));
+  Open();
+  EXPECT_EQ(slots_.policy(made.slot).deny, manager_->Get(made.id)->network.deny);
+  EXPECT_EQ(slots_.policy(made.slot).deny.size(), 1u);
+  EXPECT_EQ(slots_.policy(other.slot), network::EgressPolicy{});
+  EXPECT_FALSE(store_->GetSandbox(made.id)->network_pending);
+}
+
 TEST_F(ManagerTest, TheLimitOfSandboxesHolds) {
   for (int i = 0; i < 8; ++i) Create();
   EXPECT_EQ(manager_->Create({.template_id = "base"}).error().code(), Code::kResourceExhausted);

@@ -137,6 +137,31 @@ TEST_F(SavedTest, ForkMakesChildrenOfTheirOwn) {
   }
 }
 
+TEST_F(SavedTest, NetworkRulesOutliveWhatHappensToTheSandbox) {
+  const SandboxInfo made = Create();
+  const NetworkRules first{.deny = {ParseNetwork("192.0.2.0/24").value()}};
+  ASSERT_TRUE(manager_->SetNetwork(made.id, first));
+  const auto child = manager_->Fork(made.id, {}).value().at(0).value();
+  EXPECT_EQ(child.network, first);
+  EXPECT_EQ(slots_.policy(child.slot).deny, first.deny);
+
+  const auto snapshot = manager_->Snapshot(made.id, {});
+  ASSERT_TRUE(snapshot);
+  ASSERT_TRUE(manager_->Rollback(made.id, snapshot->id));
+  EXPECT_EQ(slots_.policy(manager_->Get(made.id)->slot).deny, first.deny);
+
+  ASSERT_TRUE(manager_->Pause(made.id, {}));
+  const NetworkRules second{.allow_internet = false,
+                            .allow = {ParseNetwork("203.0.113.1").value()}};
+  ASSERT_TRUE(manager_->SetNetwork(made.id, second)) << "a paused one has rules, too";
+  Open();
+  EXPECT_EQ(manager_->Get(made.id)->network, second);
+  const auto resumed = manager_->Resume(made.id, {});
+  ASSERT_TRUE(resumed);
+  EXPECT_EQ(slots_.policy(resumed->slot),
+            (network::EgressPolicy{.allow_internet = false, .deny = {}, .allow = second.allow}));
+}
+
 TEST_F(SavedTest, SnapshotsHaveNamesAndCanBeCreatedFrom) {
   const SandboxInfo made = Create();
   const auto first = manager_->Snapshot(made.id, {.name = "mine"});

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "sandbox/egress.h"
 #include "sandbox/timings.h"
 
 namespace tinderbox::sandbox {
@@ -98,6 +99,8 @@ SandboxInfo Sandbox::Info() const {
   info.on_timeout = record_.on_timeout == "pause" ? TimeoutAction::kPause : TimeoutAction::kKill;
   info.auto_pause_mode = PauseModeOf(record_.auto_pause_mode);
   info.auto_resume = record_.auto_resume;
+  // Rules that cannot be read are those of a sandbox that cannot be started either: show the least.
+  info.network = RulesOf(record_).value_or(NetworkRules{.allow_internet = false});
   if (!record_.pause_mode.empty()) info.pause_mode = PauseModeOf(record_.pause_mode);
   info.agent_silent_at_pause = record_.agent_silent;
   return info;

@@ -27,16 +27,17 @@ using base::Result;
 using internal::Database;
 using internal::Statement;
 using Map = std::map<std::string, std::string>;
+using List = std::vector<std::string>;
 
 // In the order of Bind and Read.
 constexpr char kColumns[] =
     "id, state, cause, template_id, template_name, started_at, end_at, memory_mib, cpus, disk_mib, "
     "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
     "uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
-    "auto_resume, pause_mode, agent_silent";
+    "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
-    "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30";
+    "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33";
 
 std::string ToJson(const Map& map) {
   boost::json::object object;
@@ -56,6 +57,22 @@ Result<Map> FromJson(const std::string& text) {
   return map;
 }
 
+std::string ToJson(const List& list) {
+  return boost::json::serialize(boost::json::array(list.begin(), list.end()));
+}
+
+Result<List> ListFromJson(const std::string& text) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(text, error);
+  if (error || !value.is_array()) return Fail(Code::kDataLoss, "read a list: it is no JSON array");
+  List list;
+  for (const auto& item : value.as_array()) {
+    if (!item.is_string()) return Fail(Code::kDataLoss, "read a list: a value is no string");
+    list.emplace_back(item.as_string());
+  }
+  return list;
+}
+
 void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(1, r.id).Bind(2, r.state).Bind(3, r.cause).Bind(4, r.template_id).Bind(5, r.template_name);
   s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
@@ -71,7 +88,8 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   }
   s.Bind(23, r.exit_detail).Bind(24, r.timings).Bind(25, r.started_by).Bind(26, r.on_timeout);
   s.Bind(27, r.auto_pause_mode).Bind(28, std::int64_t{r.auto_resume}).Bind(29, r.pause_mode);
-  s.Bind(30, std::int64_t{r.agent_silent});
+  s.Bind(30, std::int64_t{r.agent_silent}).Bind(31, ToJson(r.allow_out));
+  s.Bind(32, ToJson(r.deny_out)).Bind(33, std::int64_t{r.network_pending});
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -106,6 +124,9 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   r.auto_resume = s.Integer(27) != 0;
   r.pause_mode = s.Text(28);
   r.agent_silent = s.Integer(29) != 0;
+  r.allow_out = TRY_CTX(ListFromJson(s.Text(30)), fmt::format("read rules of sandbox '{}'", r.id));
+  r.deny_out = TRY_CTX(ListFromJson(s.Text(31)), fmt::format("read rules of sandbox '{}'", r.id));
+  r.network_pending = s.Integer(32) != 0;
   return r;
 }
 
@@ -154,9 +175,9 @@ class SqliteStore final : public Store {
   Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?31", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?34", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(31, expected_state);
+    s.Bind(34, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return {};
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));

@@ -30,8 +30,11 @@ struct SandboxRecord {
   std::uint64_t disk_mib = 0;
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::string> env;
-  std::string access_token;    // of the agent
-  bool allow_internet = true;  // public addresses reachable from the guest
+  std::string access_token;              // of the agent
+  bool allow_internet = true;            // public addresses reachable from the guest
+  std::vector<std::string> allow_out{};  // networks that are reachable all the same
+  std::vector<std::string> deny_out{};   // networks that are not
+  bool network_pending = false;          // the rules above are not the kernel's yet
   std::string options;      // JSON of everything else the caller asked for (network, autoPause, …)
   std::string vmm;          // "qemu"
   std::string accelerator;  // "tcg"

@@ -62,6 +62,9 @@ SandboxRecord Sample(const std::string& id) {
           .env = {{"PATH", "/bin"}, {"X", std::string("n\0l", 3)}},
           .access_token = "token",
           .allow_internet = false,
+          .allow_out = {"192.0.2.1", "198.51.100.0/24"},
+          .deny_out = {"0.0.0.0/0"},
+          .network_pending = true,
           .options = R"({"autoPause":false})",
           .vmm = "qemu",
           .accelerator = "tcg",
@@ -89,6 +92,9 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.env, b.env);
   EXPECT_EQ(a.access_token, b.access_token);
   EXPECT_EQ(a.allow_internet, b.allow_internet);
+  EXPECT_EQ(a.allow_out, b.allow_out);
+  EXPECT_EQ(a.deny_out, b.deny_out);
+  EXPECT_EQ(a.network_pending, b.network_pending);
   EXPECT_EQ(a.options, b.options);
   EXPECT_EQ(a.vmm, b.vmm);
   EXPECT_EQ(a.accelerator, b.accelerator);

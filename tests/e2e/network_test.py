@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
 """What a real guest reaches, and what not. A network namespace plays the internet, with addresses that
-are reserved for documentation (RFC 5737): 203.0.113.1 is a web server, 203.0.113.53 a name server."""
+are reserved for documentation (RFC 5737): 203.0.113.1 and 203.0.113.2 are web servers, 203.0.113.53 a
+name server."""
 import os
 import socket
 import subprocess
@@ -30,9 +31,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
     def log_message(self, *_): pass
 threading.Thread(target=dns, daemon=True).start()
-server = http.server.ThreadingHTTPServer(("203.0.113.1", 80), Handler)
+servers = [http.server.ThreadingHTTPServer((host, 80), Handler) for host in ("203.0.113.1", "203.0.113.2")]
+def echo():
+    # A connection that stands: one line back for each that comes.
+    listener = socket.create_server(("203.0.113.2", 7))
+    while True:
+        peer = listener.accept()[0]
+        def serve(peer=peer):
+            with peer:
+                while data := peer.recv(100): peer.sendall(data)
+        threading.Thread(target=serve, daemon=True).start()
+threading.Thread(target=echo, daemon=True).start()
+threading.Thread(target=servers[1].serve_forever, daemon=True).start()
 print("up", flush=True)
-server.serve_forever()
+servers[0].serve_forever()
 """
 
 
@@ -57,6 +69,7 @@ class Internet:
         ip("link", "set", "tbi-host", "up")
         for command in (("addr", "add", "198.51.100.2/24", "dev", "up0"), ("link", "set", "up0", "up"),
                         ("link", "set", "lo", "up"), ("addr", "add", "203.0.113.1/32", "dev", "lo"),
+                        ("addr", "add", "203.0.113.2/32", "dev", "lo"),
                         ("addr", "add", "203.0.113.53/32", "dev", "lo")):
             ip("-n", INTERNET, *command)
         ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
@@ -96,6 +109,102 @@ class NetworkTest(DaemonTest):
         self.assertEqual(status, 201, body)
         result = self.guest(body["sandboxID"], "curl", "-sS", "-m", "3", "http://203.0.113.1/")
         self.assertNotEqual(result.returncode, 0)
+
+    def create(self, **fields):
+        status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", **fields})
+        self.assertEqual(status, 201, body)
+        return body["sandboxID"]
+
+    def set_network(self, sandbox, expected=204, **rules):
+        status, _, body = self.daemon.api("PUT", f"/sandboxes/{sandbox}/network", rules)
+        self.assertEqual(status, expected, body)
+        return body
+
+    def network(self, sandbox):
+        status, _, body = self.daemon.api("GET", f"/sandboxes/{sandbox}")
+        self.assertEqual(status, 200, body)
+        return body.get("network", {})
+
+    def assert_reaches(self, sandbox, *expected):
+        """Of the two web servers, just these answer."""
+        reached = [host for host in ("203.0.113.1", "203.0.113.2")
+                   if self.guest(sandbox, "curl", "-sS", "-m", "5", "-o", "/dev/null", f"http://{host}/").returncode == 0]
+        self.assertEqual(reached, list(expected))
+
+    def test_rules_by_address_at_create(self):
+        self.assert_reaches(self.create(network={"denyOut": ["203.0.113.2"]}), "203.0.113.1")
+        one = self.create(network={"denyOut": ["0.0.0.0/0"], "allowOut": ["203.0.113.2/32"]})
+        self.assertEqual(self.network(one), {"allowOut": ["203.0.113.2"], "denyOut": ["0.0.0.0/0"]})
+        self.assert_reaches(one, "203.0.113.2")
+        # An exception opens nothing beyond the internet.
+        status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "network": {"allowOut": ["169.254.169.254"]}})
+        self.assertEqual((status, "169.254.169.254" in body["message"]), (400, True), body)
+        for entry in ("example.com", "2001:db8::/32"):
+            for field in ("allowOut", "denyOut"):
+                status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "network": {field: [entry]}})
+                self.assertEqual((status, f"network.{field}" in body["message"]), (400, True), body)
+
+    def test_rules_change_while_it_runs(self):
+        sandbox = self.create()
+        self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
+        self.set_network(sandbox, denyOut=["203.0.113.0/30"], allowOut=["203.0.113.1"])
+        self.assert_reaches(sandbox, "203.0.113.1")
+        self.set_network(sandbox, allow_internet_access=False)
+        self.assertEqual(self.network(sandbox), {})
+        self.assert_reaches(sandbox)
+        self.set_network(sandbox)
+        self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
+        # What is refused changes nothing.
+        self.set_network(sandbox, expected=400, denyOut=["0.0.0.0/0"], allowOut=["example.com"])
+        self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
+
+    def test_a_connection_that_stands_is_cut(self):
+        sandbox = self.create()
+        talk = (
+            "import socket, time\n"
+            "s = socket.create_connection(('203.0.113.2', 7), 5)\n"
+            "s.settimeout(3)\n"
+            "while True:\n"
+            "    s.sendall(b'x')\n"
+            "    try: s.recv(1)\n"
+            "    except OSError: print('cut', flush=True); break\n"
+            "    print('talks', flush=True)\n"
+            "    time.sleep(0.2)\n"
+        )
+        talker = self.daemon.popen("exec", sandbox, "--", "python3", "-c", talk, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(talker.stdout.close)
+        self.addCleanup(talker.wait)
+        self.addCleanup(talker.kill)
+        self.assertEqual(talker.stdout.readline(), "talks\n")
+        self.set_network(sandbox, denyOut=["203.0.113.2"])
+        self.assertIn("cut\n", talker.communicate(timeout=60)[0])
+
+    def test_rules_stay_with_forks_and_over_pause_and_restart(self):
+        sandbox = self.create(network={"denyOut": ["203.0.113.2"]})
+        status, _, body = self.daemon.api("POST", f"/sandboxes/{sandbox}/fork", {"timeout": 300})
+        self.assertEqual(status, 201, body)
+        child = body[0]["sandbox"]["sandboxID"]
+        self.assertEqual(self.network(child), {"denyOut": ["203.0.113.2"]})
+        self.assert_reaches(child, "203.0.113.1")
+        # Theirs are their own.
+        self.set_network(child, denyOut=["203.0.113.1"])
+        self.assert_reaches(child, "203.0.113.2")
+        self.assert_reaches(sandbox, "203.0.113.1")
+
+        self.tb("pause", sandbox)
+        self.daemon.stop()
+        self.daemon.start()
+        self.assert_reaches(child, "203.0.113.2")
+        self.assertEqual(self.network(child), {"denyOut": ["203.0.113.1"]})
+        self.tb("resume", sandbox)
+        self.assert_reaches(sandbox, "203.0.113.1")
+        self.tb("pause", sandbox)
+        self.set_network(sandbox, denyOut=["203.0.113.1"])
+        self.tb("resume", sandbox)
+        self.assert_reaches(sandbox, "203.0.113.2")
+        self.tb("rm", sandbox)
+        self.assertEqual(self.daemon.api("PUT", f"/sandboxes/{sandbox}/network", {})[0], 404)
 
     def test_the_host_private_ranges_and_other_sandboxes_are_out_of_reach(self):
         listener = socket.socket()

@@ -62,6 +62,11 @@ ALTER TABLE sandboxes ADD COLUMN auto_resume INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN pause_mode TEXT NOT NULL DEFAULT '';
 ALTER TABLE sandboxes ADD COLUMN agent_silent INTEGER NOT NULL DEFAULT 0;
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN allow_out TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sandboxes ADD COLUMN deny_out TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sandboxes ADD COLUMN network_pending INTEGER NOT NULL DEFAULT 0;
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
