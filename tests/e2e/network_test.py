@@ -218,7 +218,8 @@ class NetworkTest(DaemonTest):
         hosts = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True).stdout
         targets = {(line.split()[3].split("/")[0], port) for line in hosts.splitlines()}
         targets |= {("169.254.0.22", port), ("169.254.169.254", 80), ("10.0.0.1", 80), ("172.16.0.1", 80),
-                    ("192.168.0.1", 80), ("100.64.0.1", 80), ("198.51.100.1", port), ("198.51.100.1", self.daemon.port)}
+                    ("192.168.0.1", 80), ("100.64.0.1", 80), ("198.51.100.1", port), ("198.51.100.1", self.daemon.port),
+                    ("169.254.0.22", self.daemon.port)}
         base = (10 << 24) + (212 << 16) + slot * 4
         targets |= {(socket.inet_ntoa((base + i).to_bytes(4, "big")), 49983) for i in range(4)}
         targets -= {("127.0.0.1", port)}
