@@ -125,10 +125,12 @@ class Daemon:
     def cleanup(self):
         """Ends the daemon and everything that it made."""
         self.stop()
-        subprocess.run(
+        result = subprocess.run(
             [program("tinderboxd"), "cleanup", "--all", "--config", str(self.config)],
-            check=True, capture_output=True, text=True,
+            capture_output=True, text=True,
         )
+        if result.returncode != 0:
+            raise AssertionError(f"cleanup exited {result.returncode}:\n{result.stderr}")
         shutil.rmtree(RUN, ignore_errors=True)
 
     def log_tail(self):
