@@ -25,7 +25,7 @@ namespace {
 
 // Since the last start for somebody: who has just got a sandbox has a first command to run.
 constexpr std::chrono::milliseconds kCalm{400};
-constexpr std::chrono::seconds kLook{2};         // how often memory is looked at
+constexpr std::chrono::seconds kLook{2};  // how often memory is looked at
 constexpr std::chrono::seconds kAfterFailure{30};
 
 // What the host could give to a new process without swapping; all of it where nobody tells.
