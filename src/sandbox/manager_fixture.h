@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <functional>
@@ -47,16 +48,20 @@ class ManagerTest : public testing::Test {
   // A daemon's start; a second call is its restart, with the sandboxes of the first living on.
   void Open() {
     manager_.reset();
-    auto opened = OpenManager(ManagerOptions{.store = *store_,
-                                             .library = *library_,
-                                             .slots = slots_,
-                                             .driver = driver_,
-                                             .choice_reason = "a test",
-                                             .run_dir = dir_ + "/run",
-                                             .state_dir = dir_ + "/state",
-                                             .cgroup_prefix = cgroup_,
-                                             .max_sandboxes = 8,
-                                             .boot_deadline = boot_deadline_});
+    auto opened =
+        OpenManager(ManagerOptions{.store = *store_,
+                                   .library = *library_,
+                                   .slots = slots_,
+                                   .driver = driver_,
+                                   .choice_reason = "a test",
+                                   .run_dir = dir_ + "/run",
+                                   .state_dir = dir_ + "/state",
+                                   .cgroup_prefix = cgroup_,
+                                   .max_sandboxes = 8,
+                                   .boot_deadline = boot_deadline_,
+                                   .warm_vms = warm_vms_,
+                                   .warm_templates = warm_templates_,
+                                   .available_mib = [this] { return available_mib_.load(); }});
     ASSERT_TRUE(opened) << opened.error().ToString();
     manager_ = std::move(*opened);
     manager_->OnGone([this](const std::string& id) { gone_.push_back(id); });
@@ -92,6 +97,9 @@ class ManagerTest : public testing::Test {
   std::unique_ptr<FakeLibrary> library_;
   JailedDriver driver_{{"hello"}};
   std::chrono::seconds boot_deadline_{20};
+  std::uint32_t warm_vms_ = 0;
+  std::vector<std::string> warm_templates_ = {"base"};
+  std::atomic<std::uint64_t> available_mib_ = 100'000;
   std::unique_ptr<Manager> manager_;
   std::vector<std::string> gone_;
 };

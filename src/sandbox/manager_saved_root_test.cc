@@ -219,6 +219,34 @@ TEST_F(SavedTest, TimePausesAndTrafficResumes) {
   library_->fail_commit = false;
 }
 
+TEST_F(SavedTest, ThePoolIsFilledHandedOutAndGivenBack) {
+  warm_vms_ = 2;
+  Open();
+  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  EXPECT_TRUE(manager_->List().empty()) << "what waits is no sandbox";
+  const SandboxInfo one = Create(), two = Create();
+  EXPECT_EQ(one.started_by, "pool");
+  EXPECT_EQ(two.started_by, "pool");
+  EXPECT_NE(one.slot, two.slot);
+  EXPECT_EQ(Create().started_by, "restore") << "it was empty";
+  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  // A member that cannot be handed out is no reason to refuse: the sandbox gets another VM.
+  slots_.init_status = 500;
+  EXPECT_FALSE(manager_->Create({.template_id = "base"}));
+  slots_.init_status = 204;
+  EXPECT_TRUE(manager_->Create({.template_id = "base"}));
+  available_mib_ = 10;
+  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 0; })) << "given back";
+  EXPECT_EQ(Create().started_by, "restore");
+  available_mib_ = 100'000;
+  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  // They end with the manager, and nobody else does.
+  manager_.reset();
+  warm_vms_ = 0;
+  Open();
+  EXPECT_EQ(slots_.used().size(), manager_->List().size());
+}
+
 TEST_F(SavedTest, RecoveryFindsItAsBeforeOrAsAfter) {
   const SandboxInfo pausing = Create(), snapshotting = Create(), resuming = Create(),
                     ended = Create(), dead = Create();

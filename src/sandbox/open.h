@@ -42,6 +42,8 @@ struct ManagerOptions {
   std::vector<std::string> warm_templates = {"base"};
   // The pool is given back while the host has less than this available.
   std::uint64_t pool_reserve_mib = 1024;
+  // Tests: what there is; empty: what the kernel says.
+  std::function<std::uint64_t()> available_mib;
   // Tests: called at the points of stage.h.
   std::function<void(std::string_view stage)> at_stage;
 };

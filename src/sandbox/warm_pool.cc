@@ -132,7 +132,11 @@ std::size_t WarmPool::size() {
 
 bool WarmPool::Calm() const { return busy_ == 0 && Clock::now() >= last_busy_ + kCalm; }
 
-bool WarmPool::ShortOfMemory() const { return AvailableMib() < options_.pool_reserve_mib; }
+bool WarmPool::ShortOfMemory() const {
+  const std::uint64_t available =
+      options_.available_mib ? options_.available_mib() : AvailableMib();
+  return available < options_.pool_reserve_mib;
+}
 
 // The configured templates have their boot snapshots taken as soon as the daemon runs, so that even
 // the first sandbox is restored.

@@ -19,6 +19,9 @@ set_target_properties(tinderbox_qemu_memory PROPERTIES
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/src/warden)
 target_link_options(tinderbox_qemu_memory PRIVATE -nostdlib -lc)
 file(WRITE ${PROJECT_BINARY_DIR}/src/warden/tinderbox-qemu-memory.preload "/qemu-memory.so\n")
-install(TARGETS tinderbox_qemu_memory LIBRARY DESTINATION libexec/tinderbox COMPONENT programs)
+# Executable, as no library must be elsewhere: a jail binds what is not as data (noexec).
+install(TARGETS tinderbox_qemu_memory LIBRARY DESTINATION libexec/tinderbox COMPONENT programs
+        PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE
+                    WORLD_READ WORLD_EXECUTE)
 install(FILES ${PROJECT_BINARY_DIR}/src/warden/tinderbox-qemu-memory.preload
         DESTINATION libexec/tinderbox COMPONENT programs)
