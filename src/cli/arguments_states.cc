@@ -108,16 +108,33 @@ void DefineSnapshot(CLI::App& app, Building& b) {
                "  tinderbox create -T ready\n"
                "  tinderbox snapshot ls web\n"
                "  tinderbox snapshot rm ready");
-  CLI::App* create = AddCommand(*group, b, "create", "Take a snapshot and print its id",
-                                "  tinderbox snapshot create web\n"
-                                "  tinderbox snapshot create --name ready:v2 --disk-only web\n"
-                                "\n"
-                                "A name that a snapshot bears already goes over to the new one.");
+  CLI::App* create =
+      AddCommand(*group, b, "create", "Take a snapshot and print its id",
+                 "  tinderbox snapshot create web\n"
+                 "  tinderbox snapshot create --name ready:v2 --disk-only web\n"
+                 "  tinderbox snapshot create --name api --start 'python3 -m http.server' \\\n"
+                 "      --ready 'curl -sf localhost:8000' web\n"
+                 "\n"
+                 "A name that a snapshot bears already goes over to the new one.");
   auto created = Own<SnapshotCreateOptions>(b, create);
   create->add_option("SANDBOX", created->sandbox, kSandbox)->required();
   create->add_option("--name", created->name, "Name to create sandboxes from it by")
       ->type_name("NAME[:TAG]");
-  create->add_flag("--disk-only", created->disk_only, "Keep the disk alone, not the memory");
+  CLI::Option* start =
+      create->add_option("--start", created->start,
+                         "Run this first, in the background; it runs in all that come from it");
+  CLI::Option* ready =
+      create->add_option("--ready", created->ready,
+                         "Wait until this succeeds, tried every 2 s (default: 20 s after --start)");
+  create
+      ->add_option_function<std::string>(
+          "--ready-timeout",
+          [created](const std::string& text) { SetDuration(created->ready_time, text); },
+          "How long at most (default: 10m)")
+      ->type_name("DURATION")
+      ->needs(ready);
+  create->add_flag("--disk-only", created->disk_only, "Keep the disk alone, not the memory")
+      ->excludes(start);
   CLI::App* list = AddCommand(*group, b, "ls", "List snapshots",
                               "  tinderbox snapshot ls\n"
                               "  tinderbox snapshot ls -q web");

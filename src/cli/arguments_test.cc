@@ -116,6 +116,11 @@ TEST(ArgumentsTest, OtherCommands) {
   EXPECT_TRUE(resumed.reboot);
   EXPECT_EQ(Parse<ForkOptions>({"fork", "-n", "10", "a"}).count, 10U);
   EXPECT_EQ(Parse<SnapshotCreateOptions>({"snapshot", "create", "--name", "n:v", "a"}).name, "n:v");
+  const auto started = Parse<SnapshotCreateOptions>(
+      {"snapshot", "create", "--start", "serve", "--ready", "true", "--ready-timeout", "2m", "a"});
+  EXPECT_EQ(started.start, "serve");
+  EXPECT_EQ(started.ready, "true");
+  EXPECT_EQ(started.ready_time, std::chrono::seconds(120));
   EXPECT_TRUE(Parse<SnapshotListOptions>({"snapshot", "ls", "-q"}).quiet);
   EXPECT_EQ(Parse<RollbackOptions>({"rollback", "a", "s"}).snapshot, "s");
   EXPECT_THAT(Parse<TemplateRemoveOptions>({"template", "rm", "a", "b"}).templates,

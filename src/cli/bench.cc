@@ -13,7 +13,7 @@
 #include "cli/commands.h"
 #include "cli/new_sandbox.h"
 #include "cli/output.h"
-#include "cli/process_event.h"
+#include "cli/shell.h"
 #include "cli/table.h"
 
 namespace tinderbox::cli {
@@ -36,21 +36,12 @@ struct Row {
   std::vector<double> ms;
 };
 
-// As an SDK runs a command; until all of its output is there.
-Result<> RunShell(Agent& agent, const std::string& command, std::string_view expected) {
-  const json::object process = {{"cmd", "/bin/bash"}, {"args", json::array{"-l", "-c", command}}};
-  auto stream = TRY(agent.Stream("/process.Process/Start",
-                                 json::object{{"process", process}, {"stdin", false}},
-                                 Deadline::After(kStepTime)));
-  std::string output;
-  ProcessEvent event;
-  while (const auto payload = TRY(stream.Next(Deadline::After(kStepTime)))) {
-    TRY(DecodeProcessEvent(*payload, event));
-    if (event.kind == ProcessEvent::Kind::kStdout) output += event.bytes;
-  }
-  if (output == expected) return {};
-  return base::Fail(Code::kInternal, fmt::format("a command in sandbox '{}' wrote '{}'",
-                                                 agent.sandbox(), output.substr(0, 100)));
+Result<> Expect(const Agent& agent, const std::string& command, std::string_view output) {
+  const ShellResult result = TRY(RunShell(agent, command, Deadline::After(kStepTime)));
+  if (result.status == 0 && result.output == output) return {};
+  return base::Fail(Code::kInternal,
+                    fmt::format("a command in sandbox '{}' exited with {} and wrote '{}'",
+                                agent.sandbox(), result.status, result.output.substr(0, 100)));
 }
 
 // The sandboxes of a bench: none is left behind, however it ends.
@@ -69,12 +60,12 @@ class Bench {
     for (std::uint32_t i = 0; i < options_.count; ++i) {
       auto begun = Clock::now();
       const std::string id = TRY(Create());
-      Agent agent = TRY(Agent::Find(session_, id, ""));
-      TRY(RunShell(agent, "echo hi", "hi\n"));
+      const Agent agent = TRY(Agent::Find(session_, id, ""));
+      TRY(Expect(agent, "echo hi", "hi\n"));
       created.ms.push_back(MillisecondsSince(begun));
       for (int repeat = 0; repeat < 3; ++repeat) {
         begun = Clock::now();
-        TRY(RunShell(agent, "true", ""));
+        TRY(Expect(agent, "true", ""));
         command.ms.push_back(MillisecondsSince(begun));
       }
       paused.ms.push_back(TRY(Time("POST", "/sandboxes/" + id + "/pause")));

@@ -114,6 +114,9 @@ struct SnapshotCreateOptions {
   std::string sandbox;
   std::string name;
   bool disk_only = false;
+  std::string start;  // as in StartCommand (shell.h); "" = none
+  std::string ready;
+  std::chrono::seconds ready_time{600};
 };
 struct SnapshotListOptions {
   std::string sandbox;  // "" = of all

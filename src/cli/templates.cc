@@ -6,9 +6,11 @@
 
 #include <boost/json.hpp>
 
+#include "cli/agent.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/quote.h"
+#include "cli/shell.h"
 #include "cli/table.h"
 
 namespace tinderbox::cli {
@@ -75,6 +77,13 @@ std::string PathOf(const std::string& name) { return "/tinderbox/v1/templates/" 
 
 base::Result<int> Execute(Session& session, const SnapshotCreateOptions& options) {
   const std::string id = TRY(session.Resolve(options.sandbox));
+  if (!options.start.empty() || !options.ready.empty()) {
+    const Agent agent = TRY(Agent::Find(session, id, ""));
+    TRY_CTX(StartAndAwaitReady(
+                agent,
+                {.start = options.start, .ready = options.ready, .ready_time = options.ready_time}),
+            fmt::format("snapshot sandbox '{}'", options.sandbox));
+  }
   json::object body;
   if (!options.name.empty()) body["name"] = options.name;
   if (options.disk_only) body["memory"] = false;

@@ -150,6 +150,21 @@ class MemoryTest(LifecycleTest):
             self.tb("rm", clone)
         self.remove_snapshot(snapshot)
 
+    def test_a_start_command_runs_in_all_that_come_from_the_snapshot(self):
+        sandbox = self.daemon.create("--memory", "256")
+        failed = self.tb("snapshot", "create", "--start", "exit 3", "--ready", "false", sandbox, check=False)
+        self.assertEqual(failed.returncode, 1)
+        self.assertIn("status 3", failed.stderr)
+        late = self.tb("snapshot", "create", "--ready", "false", "--ready-timeout", "1s", sandbox, check=False)
+        self.assertIn("in time", late.stderr)
+        self.assertEqual(self.call("GET", f"/snapshots?sandboxID={sandbox}", expect=200), [])
+        snapshot = self.tb("snapshot", "create", "--name", "served", "--start", "python3 -m http.server 8000",
+                           "--ready", "curl -sf localhost:8000 >/dev/null", sandbox).stdout.strip()
+        for clone in (self.daemon.create("-T", "served"), self.daemon.create("-T", "served")):
+            self.assertIn("Directory listing", self.sh(clone, "curl -sf localhost:8000"))
+        self.tb("rm", "--all")
+        self.tb("snapshot", "rm", snapshot)
+
     def test_rollback_goes_back_in_place(self):
         sandbox = self.daemon.create("--memory", "256")
         self.start_keeper(sandbox)
