@@ -218,6 +218,11 @@ class FakeLibrary final : public image::Library {
     disks_.insert(id);
   }
 
+  // As if it had been saved by another version of the VMM.
+  void MakeMisfit(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    saved_.at(key).vm->vmm_version = "another";
+  }
   std::size_t saved_count() {
     const std::lock_guard lock(mutex_);
     return saved_.size();

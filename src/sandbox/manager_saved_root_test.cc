@@ -183,6 +183,28 @@ TEST_F(SavedTest, SnapshotsHaveNamesAndCanBeCreatedFrom) {
   ASSERT_TRUE(manager_->Kill(clone->id));
 }
 
+TEST_F(SavedTest, WhatDoesNotFitIsRefusedWithTheReasonAndBootsFromItsDisk) {
+  const SandboxInfo made = Create();
+  const auto snapshot = manager_->Snapshot(made.id, {});
+  ASSERT_TRUE(snapshot);
+  ASSERT_TRUE(manager_->Pause(made.id, {}));
+  library_->MakeMisfit(snapshot->id);
+  library_->MakeMisfit("paused " + made.id);
+  EXPECT_NE(manager_->GetTemplate(snapshot->id)->misfit, "");
+
+  const auto resumed = manager_->Resume(made.id, {});
+  ASSERT_FALSE(resumed);
+  EXPECT_EQ(resumed.error().code(), Code::kFailedPrecondition);
+  EXPECT_NE(resumed.error().message().find("version 'another'"), std::string::npos);
+  EXPECT_NE(resumed.error().remedy(), "");
+  EXPECT_EQ(manager_->Get(made.id)->state, State::kPaused);
+  EXPECT_EQ(manager_->Rollback(made.id, snapshot->id).error().code(), Code::kFailedPrecondition);
+  const auto booted = manager_->Resume(made.id, {.timeout = {}, .reboot = true, .on_timeout = {}});
+  ASSERT_TRUE(booted) << booted.error().ToString();
+  EXPECT_EQ(booted->started_by, "boot");
+  EXPECT_EQ(manager_->Create({.template_id = snapshot->id})->started_by, "boot");
+}
+
 TEST_F(SavedTest, RollbackIsForASandboxesOwnSnapshots) {
   const SandboxInfo made = Create(), other = Create();
   const auto snapshot = manager_->Snapshot(made.id, {});
