@@ -55,6 +55,7 @@ class AgentLink {
   base::Result<> WarmUpLanguage(base::Deadline deadline) const;
 
  private:
+  base::Result<> SetClock(const std::string& token, base::Deadline deadline) const;
   base::Result<> RunShell(const std::string& command, base::Deadline deadline) const;
   base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
                       base::Deadline deadline) const;
