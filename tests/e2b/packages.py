@@ -18,6 +18,8 @@ BUILD = pathlib.Path(os.environ.get("TINDERBOX_BUILD", HERE.parent.parent / "bui
 HOME = BUILD / "e2b-packages"
 PYTHON = HOME / "venv/bin/python"
 JS = HOME / "js"
+# A download that stands still is begun anew: npm alone would wait for it for minutes.
+PATIENCE = ["--fetch-timeout=20000", "--fetch-retries=6", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=5000"]
 
 
 def node():
@@ -49,7 +51,7 @@ def _install_js():
         shutil.copy(HERE / "js" / name, JS / name)
     program = pathlib.Path(node())
     npm = program.parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
-    subprocess.run([str(program), str(npm), "ci", "--no-audit", "--no-fund", "--silent"], cwd=JS, check=True)
+    subprocess.run([str(program), str(npm), "ci", "--no-audit", "--no-fund", "--silent", *PATIENCE], cwd=JS, check=True)
 
 
 def prepare():

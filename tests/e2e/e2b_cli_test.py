@@ -40,7 +40,7 @@ def install():
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / "e2b-cli" / name, HOME / name)
         npm = pathlib.Path(node).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
-        subprocess.run([node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=HOME, check=True)
+        subprocess.run([node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", *packages.PATIENCE], cwd=HOME, check=True)
         stamp.write_text(lock)
     return [node, str(HOME / "node_modules/@e2b/cli/dist/index.js")]
 
