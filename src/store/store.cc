@@ -28,16 +28,19 @@ using internal::Database;
 using internal::Statement;
 using Map = std::map<std::string, std::string>;
 using List = std::vector<std::string>;
+using Ports = std::vector<std::uint16_t>;
 
 // In the order of Bind and Read.
 constexpr char kColumns[] =
     "id, state, cause, template_id, template_name, started_at, end_at, memory_mib, cpus, disk_mib, "
     "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
     "uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
-    "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending";
+    "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending, "
+    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
-    "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33";
+    "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
+    "?39, ?40";
 
 std::string ToJson(const Map& map) {
   boost::json::object object;
@@ -73,6 +76,24 @@ Result<List> ListFromJson(const std::string& text) {
   return list;
 }
 
+std::string ToJson(const Ports& ports) {
+  return boost::json::serialize(boost::json::array(ports.begin(), ports.end()));
+}
+
+Result<Ports> PortsFromJson(const std::string& text) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(text, error);
+  if (error || !value.is_array())
+    return Fail(Code::kDataLoss, "read ports: they are no JSON array");
+  Ports ports;
+  for (const auto& item : value.as_array()) {
+    const auto port = item.to_number<std::uint16_t>(error);
+    if (error) return Fail(Code::kDataLoss, "read ports: one is no port");
+    ports.push_back(port);
+  }
+  return ports;
+}
+
 void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(1, r.id).Bind(2, r.state).Bind(3, r.cause).Bind(4, r.template_id).Bind(5, r.template_name);
   s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
@@ -90,6 +111,14 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(27, r.auto_pause_mode).Bind(28, std::int64_t{r.auto_resume}).Bind(29, r.pause_mode);
   s.Bind(30, std::int64_t{r.agent_silent}).Bind(31, ToJson(r.allow_out));
   s.Bind(32, ToJson(r.deny_out)).Bind(33, std::int64_t{r.network_pending});
+  s.Bind(34, ToJson(r.allow_names));
+  if (r.dns_servers) {
+    s.Bind(35, ToJson(*r.dns_servers));
+  } else {
+    s.BindNull(35);
+  }
+  s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
+  s.Bind(39, ToJson(r.https_ports)).Bind(40, ToJson(r.volume_mounts));
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -127,6 +156,19 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   r.allow_out = TRY_CTX(ListFromJson(s.Text(30)), fmt::format("read rules of sandbox '{}'", r.id));
   r.deny_out = TRY_CTX(ListFromJson(s.Text(31)), fmt::format("read rules of sandbox '{}'", r.id));
   r.network_pending = s.Integer(32) != 0;
+  r.allow_names =
+      TRY_CTX(ListFromJson(s.Text(33)), fmt::format("read rules of sandbox '{}'", r.id));
+  if (!s.IsNull(34)) {
+    r.dns_servers =
+        TRY_CTX(ListFromJson(s.Text(34)), fmt::format("read name servers of sandbox '{}'", r.id));
+  }
+  r.transforms = s.Text(35);
+  r.traffic_token = s.Text(36);
+  r.mask_host = s.Text(37);
+  r.https_ports =
+      TRY_CTX(PortsFromJson(s.Text(38)), fmt::format("read ports of sandbox '{}'", r.id));
+  r.volume_mounts =
+      TRY_CTX(FromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
   return r;
 }
 
@@ -175,9 +217,9 @@ class SqliteStore final : public Store {
   Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?34", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?41", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(34, expected_state);
+    s.Bind(41, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return {};
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));

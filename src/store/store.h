@@ -30,11 +30,19 @@ struct SandboxRecord {
   std::uint64_t disk_mib = 0;
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::string> env;
-  std::string access_token;              // of the agent
-  bool allow_internet = true;            // public addresses reachable from the guest
-  std::vector<std::string> allow_out{};  // networks that are reachable all the same
-  std::vector<std::string> deny_out{};   // networks that are not
-  bool network_pending = false;          // the rules above are not the kernel's yet
+  std::string access_token;                // of the agent
+  bool allow_internet = true;              // public addresses reachable from the guest
+  std::vector<std::string> allow_out{};    // networks that are reachable all the same
+  std::vector<std::string> deny_out{};     // networks that are not
+  std::vector<std::string> allow_names{};  // host names that are reachable all the same
+  // Name servers the guest may ask where there are such names; none: the daemon's configured ones.
+  std::optional<std::vector<std::string>> dns_servers{};
+  std::string transforms;        // JSON: what requests to which hosts get; empty: nothing
+  bool network_pending = false;  // the rules above are not the kernel's yet
+  std::string traffic_token;     // its ports are open to who bears it; empty: to everybody
+  std::string mask_host;         // the Host that the guest's servers see; empty: the client's
+  std::vector<std::uint16_t> https_ports{};            // of the guest, that speak TLS
+  std::map<std::string, std::string> volume_mounts{};  // path in the guest → name of the volume
   std::string options;      // JSON of everything else the caller asked for (network, autoPause, …)
   std::string vmm;          // "qemu"
   std::string accelerator;  // "tcg"

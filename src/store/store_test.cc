@@ -64,7 +64,14 @@ SandboxRecord Sample(const std::string& id) {
           .allow_internet = false,
           .allow_out = {"192.0.2.1", "198.51.100.0/24"},
           .deny_out = {"0.0.0.0/0"},
+          .allow_names = {"*.example.com", "example.com"},
+          .dns_servers = std::vector<std::string>{"192.0.2.53"},
+          .transforms = R"({"example.com":[]})",
           .network_pending = true,
+          .traffic_token = "let me in",
+          .mask_host = "localhost:${PORT}",
+          .https_ports = {443, 65535},
+          .volume_mounts = {{"/mnt/data", "shared"}},
           .options = R"({"autoPause":false})",
           .vmm = "qemu",
           .accelerator = "tcg",
@@ -95,6 +102,13 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.allow_out, b.allow_out);
   EXPECT_EQ(a.deny_out, b.deny_out);
   EXPECT_EQ(a.network_pending, b.network_pending);
+  EXPECT_EQ(a.allow_names, b.allow_names);
+  EXPECT_EQ(a.dns_servers, b.dns_servers);
+  EXPECT_EQ(a.transforms, b.transforms);
+  EXPECT_EQ(a.traffic_token, b.traffic_token);
+  EXPECT_EQ(a.mask_host, b.mask_host);
+  EXPECT_EQ(a.https_ports, b.https_ports);
+  EXPECT_EQ(a.volume_mounts, b.volume_mounts);
   EXPECT_EQ(a.options, b.options);
   EXPECT_EQ(a.vmm, b.vmm);
   EXPECT_EQ(a.accelerator, b.accelerator);

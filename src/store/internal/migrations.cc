@@ -67,6 +67,31 @@ ALTER TABLE sandboxes ADD COLUMN allow_out TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE sandboxes ADD COLUMN deny_out TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE sandboxes ADD COLUMN network_pending INTEGER NOT NULL DEFAULT 0;
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN allow_names TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sandboxes ADD COLUMN dns_servers TEXT;
+ALTER TABLE sandboxes ADD COLUMN transforms TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN traffic_token TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN mask_host TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN https_ports TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sandboxes ADD COLUMN volume_mounts TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE volumes (
+  id TEXT PRIMARY KEY NOT NULL,
+  name TEXT NOT NULL UNIQUE,
+  token TEXT NOT NULL,
+  created_at INTEGER NOT NULL      -- milliseconds since the epoch
+) WITHOUT ROWID;
+CREATE TABLE secrets (
+  id TEXT PRIMARY KEY NOT NULL,
+  name TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  nonce BLOB NOT NULL,
+  ciphertext BLOB NOT NULL,
+  metadata TEXT NOT NULL,          -- JSON
+  created_at INTEGER NOT NULL,     -- milliseconds since the epoch
+  updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
