@@ -49,30 +49,99 @@ std::string PolicySet(std::string_view name, const std::vector<sys::Ipv4Prefix>&
       name, fmt::join(elements, ", "));
 }
 
-// What the policy adds to the standing rules: sets, and rules in front of those that accept.
+// What the policy adds to the standing rules: sets, chains, and rules in front of those that
+// accept.
 struct PolicyText {
   std::string sets;
-  std::string rules;
+  std::string chains;
+  std::string forward;
 };
+
+// What a policy says of one direction: its name servers, and what `deny` does not hold, go on to
+// the next rule of the chain that jumped here.
+std::string PolicyChain(std::string_view name, std::string_view address, bool dns, bool allow,
+                        std::string_view verdict) {
+  std::string chain = fmt::format("  chain {} {{\n", name);
+  if (dns) {
+    const std::string_view port = address == "ip daddr" ? "th dport" : "ct original proto-dst";
+    chain += fmt::format(
+        "    {0} @policy_dns meta l4proto {{ tcp, udp }} {1} 53 return\n"
+        "    {0} @policy_dns meta l4proto tcp {1} 853 return\n",
+        address, port);
+  }
+  const std::string but = allow ? fmt::format("{} != @policy_allow ", address) : "";
+  chain += fmt::format("    {}{} @policy_deny {}\n  }}\n", but, address, verdict);
+  return chain;
+}
 
 PolicyText TextOf(const EgressPolicy& policy) {
   std::vector<sys::Ipv4Prefix> deny = policy.deny;
   if (!policy.allow_internet) deny = {{sys::Ipv4{0}, 0}};
   if (deny.empty()) return {};
-  PolicyText text{.sets = PolicySet("policy_deny", deny), .rules = {}};
-  std::string but;
-  std::string but_original;
-  if (!policy.allow.empty()) {
-    text.sets += PolicySet("policy_allow", policy.allow);
-    but = "ip daddr != @policy_allow ";
-    but_original = "ct original ip daddr != @policy_allow ";
+  const bool allow = !policy.allow.empty();
+  const bool dns = !policy.dns.empty();
+  PolicyText text;
+  text.sets = PolicySet("policy_deny", deny);
+  if (allow) text.sets += PolicySet("policy_allow", policy.allow);
+  if (dns) {
+    std::vector<sys::Ipv4Prefix> servers;
+    for (const sys::Ipv4 server : policy.dns) servers.push_back({server, 32});
+    text.sets += PolicySet("policy_dns", servers);
   }
   // The second: what still comes in on connections that the policy has since forbidden. By the
   // connection's first destination, so that routers' words on allowed ones get through.
-  text.rules = fmt::format(
-      "    iifname \"{0}\" {1}ip daddr @policy_deny reject with icmp type admin-prohibited\n"
-      "    oifname \"{0}\" {2}ct original ip daddr @policy_deny drop\n",
-      kTapName, but, but_original);
+  text.chains =
+      PolicyChain("policy_out", "ip daddr", dns, allow, "reject with icmp type admin-prohibited") +
+      PolicyChain("policy_in", "ct original ip daddr", dns, allow, "drop");
+  text.forward = fmt::format(
+      "    iifname \"{0}\" jump policy_out\n"
+      "    oifname \"{0}\" jump policy_in\n",
+      kTapName);
+  return text;
+}
+
+// The guest's way to the gateway at kRedirectPort, and that gateway's own way out: it has root's
+// sockets, the VMM in this namespace has not. What it must not reach is checked here once more.
+struct RedirectText {
+  std::string chain;
+  std::string input;
+  std::string output;
+  std::string forward;
+};
+
+RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
+  using Redirect = EgressPolicy::Redirect;
+  const bool none_denied = policy.allow_internet && policy.deny.empty();
+  if (policy.redirect == Redirect::kNone) return {};
+  if (policy.redirect == Redirect::kDenied && none_denied) return {};
+  std::string only;
+  if (policy.redirect == Redirect::kDenied) {
+    if (!policy.allow.empty()) only = "ip daddr != @policy_allow ";
+    only += "ip daddr @policy_deny ";
+  }
+  RedirectText text;
+  text.chain = fmt::format(
+      "  chain redirects {{\n"
+      "    type nat hook prerouting priority dstnat; policy accept;\n"
+      "    iifname \"{0}\" ip daddr != @denied ip daddr != {1} {2}tcp dport {{ 80, 443 }} "
+      "redirect to :{3}\n"
+      "  }}\n",
+      kTapName, plan.cidr().ToString(), only, kRedirectPort);
+  text.input = fmt::format(
+      "    iifname \"{0}\" ip saddr {1} tcp dport {2} ct status dnat ct state new "
+      "ct count over {3} reject with tcp reset\n"
+      "    iifname \"{0}\" ip saddr {1} tcp dport {2} ct status dnat ct state new accept\n"
+      "    iifname \"{4}\" ct state established,related accept\n",
+      kTapName, kGuestAddress, kRedirectPort, kMostRedirected, kUplinkName);
+  text.output = fmt::format(
+      "    oifname \"{0}\" ip daddr @denied reject with icmp type admin-prohibited\n"
+      "    oifname \"{0}\" ip daddr {1} reject with icmp type admin-prohibited\n"
+      "    oifname \"{0}\" meta skuid 0 tcp dport {{ 80, 443 }} accept\n",
+      kUplinkName, plan.cidr().ToString());
+  if (policy.redirect == Redirect::kAll) {
+    text.forward = fmt::format(
+        "    iifname \"{}\" udp dport 443 reject with icmp type admin-prohibited\n", kTapName);
+  }
   return text;
 }
 
@@ -108,15 +177,17 @@ std::string RemoveTable(const std::string& table) {
 }
 
 std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
-  const bool nothing = !policy.allow_internet && policy.allow.empty();
+  const bool nothing = !policy.allow_internet && policy.allow.empty() && policy.dns.empty() &&
+                       policy.redirect == EgressPolicy::Redirect::kNone;
   const PolicyText text = nothing ? PolicyText{} : TextOf(policy);
+  const RedirectText redirect = RedirectOf(plan, policy);
   const std::string forward =
       !nothing
-          ? ForwardOut(plan, text.rules)
+          ? ForwardOut(plan, redirect.forward + text.forward)
           : fmt::format("    iifname \"{}\" reject with icmp type admin-prohibited\n", kTapName);
   return fmt::format(
       "table inet {table} {{\n"
-      "{denied}{sets}"
+      "{denied}{sets}{chains}{redirects}"
       // Before connection tracking: what is not IPv4 of the guest's own address costs nothing.
       "  chain prerouting {{\n"
       "    type filter hook prerouting priority raw; policy drop;\n"
@@ -129,6 +200,7 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
       "    type filter hook input priority filter; policy drop;\n"
       "    iifname \"{tap}\" ip saddr {guest} ct state established accept\n"
       "    iifname \"{tap}\" meta l4proto icmp ct state related accept\n"
+      "{redirect_input}"
       "  }}\n"
       "  chain forward {{\n"
       "    type filter hook forward priority filter; policy drop;\n"
@@ -137,6 +209,7 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
       "  chain output {{\n"
       "    type filter hook output priority filter; policy drop;\n"
       "    oifname \"{tap}\" ip daddr {guest} accept\n"
+      "{redirect_output}"
       "  }}\n"
       "  chain postrouting {{\n"
       "    type nat hook postrouting priority srcnat; policy accept;\n"
@@ -145,6 +218,8 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
       "}}\n",
       fmt::arg("table", kInnerTable), fmt::arg("denied", DeniedSet()), fmt::arg("sets", text.sets),
       fmt::arg("tap", kTapName), fmt::arg("uplink", kUplinkName), fmt::arg("guest", kGuestAddress),
+      fmt::arg("chains", text.chains), fmt::arg("redirects", redirect.chain),
+      fmt::arg("redirect_input", redirect.input), fmt::arg("redirect_output", redirect.output),
       fmt::arg("forward", forward));
 }
 

@@ -15,6 +15,8 @@ inline constexpr char kInnerTable[] = "tinderbox";
 // Connections of one guest at a time. The host tracks those of all guests in one table of 65,536
 // entries or more; one guest must not be able to fill it.
 inline constexpr int kMostConnections = 4096;
+// Of those, redirected ones: each costs the gateway two descriptors.
+inline constexpr int kMostRedirected = 512;
 
 // What no guest may reach: "this network", private, shared (carrier-grade NAT), loopback,
 // link-local with the clouds' metadata, benchmarking, multicast, reserved, broadcast. The

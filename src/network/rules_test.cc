@@ -93,13 +93,69 @@ TEST(SlotRules, DenyNetworksButTheExceptions) {
     flags interval
     elements = { 192.0.2.1/32, 198.51.100.0/24 }
   }
+  chain policy_out {
+    ip daddr != @policy_allow ip daddr @policy_deny reject with icmp type admin-prohibited
+  }
+  chain policy_in {
+    ct original ip daddr != @policy_allow ct original ip daddr @policy_deny drop
+  }
 )" + kSlotHead +
                        R"(    iifname "tap0" ip daddr @denied reject with icmp type admin-prohibited
     iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
-    iifname "tap0" ip daddr != @policy_allow ip daddr @policy_deny reject with icmp type admin-prohibited
-    oifname "tap0" ct original ip daddr != @policy_allow ct original ip daddr @policy_deny drop
+    iifname "tap0" jump policy_out
+    oifname "tap0" jump policy_in
     iifname "tap0" oifname "eth0" ct state established,related accept
 )"));
+}
+
+using Redirect = EgressPolicy::Redirect;
+
+TEST(SlotRules, RedirectWhatIsDeniedAndNothingElse) {
+  const std::string rules = SlotRules(Plan(), {.deny = Networks({"0.0.0.0/0"}),
+                                               .allow = Networks({"192.0.2.1/32"}),
+                                               .redirect = Redirect::kDenied,
+                                               .dns = {sys::Ipv4::Parse("192.0.2.53").value()}});
+  EXPECT_THAT(rules, HasSubstr(R"(  set policy_dns {
+    type ipv4_addr
+    flags interval
+    elements = { 192.0.2.53/32 }
+  }
+  chain policy_out {
+    ip daddr @policy_dns meta l4proto { tcp, udp } th dport 53 return
+    ip daddr @policy_dns meta l4proto tcp th dport 853 return
+    ip daddr != @policy_allow ip daddr @policy_deny reject with icmp type admin-prohibited
+  }
+  chain policy_in {
+    ct original ip daddr @policy_dns meta l4proto { tcp, udp } ct original proto-dst 53 return
+    ct original ip daddr @policy_dns meta l4proto tcp ct original proto-dst 853 return
+    ct original ip daddr != @policy_allow ct original ip daddr @policy_deny drop
+  }
+  chain redirects {
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "tap0" ip daddr != @denied ip daddr != 10.211.0.0/16 ip daddr != @policy_allow ip daddr @policy_deny tcp dport { 80, 443 } redirect to :15001
+  }
+)"));
+  EXPECT_THAT(rules, HasSubstr(R"(    iifname "tap0" meta l4proto icmp ct state related accept
+    iifname "tap0" ip saddr 169.254.0.21 tcp dport 15001 ct status dnat ct state new ct count over 512 reject with tcp reset
+    iifname "tap0" ip saddr 169.254.0.21 tcp dport 15001 ct status dnat ct state new accept
+    iifname "eth0" ct state established,related accept
+  }
+)"));
+  EXPECT_THAT(rules, HasSubstr(R"(    oifname "tap0" ip daddr 169.254.0.21 accept
+    oifname "eth0" ip daddr @denied reject with icmp type admin-prohibited
+    oifname "eth0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
+    oifname "eth0" meta skuid 0 tcp dport { 80, 443 } accept
+  }
+)"));
+  EXPECT_EQ(SlotRules(Plan(), {.redirect = Redirect::kDenied}), SlotRules(Plan(), {}))
+      << "where nothing is denied";
+}
+
+TEST(SlotRules, RedirectAllButNotIntoPrivateNetworks) {
+  const std::string rules = SlotRules(Plan(), {.redirect = Redirect::kAll});
+  EXPECT_THAT(rules, HasSubstr("iifname \"tap0\" ip daddr != @denied ip daddr != 10.211.0.0/16 "
+                               "tcp dport { 80, 443 } redirect to :15001\n"));
+  EXPECT_THAT(rules, HasSubstr("    iifname \"tap0\" udp dport 443 reject"));
 }
 
 TEST(SlotRules, NoInternetButTheExceptionsIsToDenyAll) {

@@ -65,10 +65,11 @@ struct Removal {
 };
 
 Result<> CheckPolicy(const EgressPolicy& policy) {
-  if (policy.allow.size() + policy.deny.size() <= kMostPolicyNetworks) return {};
+  const std::size_t networks = policy.allow.size() + policy.deny.size() + policy.dns.size();
+  if (networks <= kMostPolicyNetworks) return {};
   return base::Fail(Code::kInvalidArgument,
-                    fmt::format("set a network policy of {} networks: more than {}",
-                                policy.allow.size() + policy.deny.size(), kMostPolicyNetworks));
+                    fmt::format("set a network policy of {} networks: more than {}", networks,
+                                kMostPolicyNetworks));
 }
 
 // What the pool's thread does next.
@@ -87,6 +88,7 @@ class Pool final : public SlotPool {
   Result<> Release(std::uint32_t index) override;
   Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) override;
   Result<std::vector<std::string>> Sweep() override;
+  Result<sys::UniqueFd> Namespace(std::uint32_t index) override;
   Result<sys::UniqueFd> Dial(std::uint32_t index, std::uint16_t port,
                              base::Deadline deadline) override;
 
@@ -369,9 +371,13 @@ Result<std::vector<std::string>> Pool::Sweep() {
   return words;
 }
 
-Result<sys::UniqueFd> Pool::Dial(std::uint32_t index, std::uint16_t port, base::Deadline deadline) {
+Result<sys::UniqueFd> Pool::Namespace(std::uint32_t index) {
   TRY(CheckInUse(index));
-  const sys::UniqueFd netns = TRY(sys::OpenNetNs(plan_.NetNsName(index)));
+  return sys::OpenNetNs(plan_.NetNsName(index));
+}
+
+Result<sys::UniqueFd> Pool::Dial(std::uint32_t index, std::uint16_t port, base::Deadline deadline) {
+  const sys::UniqueFd netns = TRY(Namespace(index));
   return DialGuest(netns, port, deadline);
 }
 

@@ -28,6 +28,9 @@ inline constexpr char kGuestMac[] = "02:fc:00:00:00:05";
 inline constexpr char kTapName[] = "tap0";
 
 inline constexpr std::size_t kMostPolicyNetworks = 1024;
+// Where the redirected connections of a guest end: a port of the gateway's address. Nothing listens
+// there unless somebody does so in the slot's namespace (egress/gateway.h).
+inline constexpr std::uint16_t kRedirectPort = 15001;
 
 struct PoolOptions {
   std::string prefix = "tb";  // names of what stands on the host: netns "<prefix>-<n>", veth
@@ -60,6 +63,12 @@ struct EgressPolicy {
   // most kMostPolicyNetworks.
   std::vector<sys::Ipv4Prefix> deny{};
   std::vector<sys::Ipv4Prefix> allow{};
+  // Which TCP connections of the guest to ports 80 and 443 of public addresses end at kRedirectPort
+  // instead; sockets of root inside the namespace may then connect to those ports. kAll also
+  // refuses UDP to port 443 (QUIC), which would go past it.
+  enum class Redirect { kNone, kDenied, kAll } redirect = Redirect::kNone;
+  // Name servers that are reachable (port 53; TCP 853) whatever `deny` says; public ones alone.
+  std::vector<sys::Ipv4> dns{};
   bool operator==(const EgressPolicy&) const = default;
 };
 
@@ -92,6 +101,9 @@ class SlotPool {
   // Everything on the host that bears our prefix and is neither in use nor made ahead is removed,
   // after the removals that were asked for; what was found is returned in words.
   virtual base::Result<std::vector<std::string>> Sweep() = 0;
+
+  // The namespace of a slot in use, for sockets that shall stand in it.
+  virtual base::Result<sys::UniqueFd> Namespace(std::uint32_t index) = 0;
 
   // A TCP connection to `port` at the guest's address, its socket made inside the slot's namespace.
   // kUnavailable where the guest refuses or is silent until the deadline. Blocking; the descriptor

@@ -85,6 +85,7 @@ class FakeSlots final : public network::SlotPool {
     policies_[index] = policy;
     return {};
   }
+  base::Result<sys::UniqueFd> Namespace(std::uint32_t) override { return sys::CurrentNetNs(); }
   base::Result<sys::UniqueFd> Dial(std::uint32_t, std::uint16_t, base::Deadline) override {
     if (mute) return base::Fail(base::Code::kUnavailable, "the guest is silent");
     int ends[2];
