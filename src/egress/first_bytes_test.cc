@@ -5,42 +5,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdint>
 #include <string>
-#include <vector>
+
+#include "egress/hello_fixture.h"
 
 namespace tinderbox::egress {
 namespace {
 
-std::string Number(std::size_t value, std::size_t width) {
-  std::string bytes;
-  for (std::size_t i = width; i-- > 0;) bytes += static_cast<char>(value >> (8 * i) & 0xff);
-  return bytes;
-}
-
-std::string Counted(const std::string& field, std::size_t width) {
-  return Number(field.size(), width) + field;
-}
-
-std::string Extension(std::size_t type, const std::string& content) {
-  return Number(type, 2) + Counted(content, 2);
-}
-
-std::string ServerName(const std::string& name) {
-  return Extension(0, Counted(Number(0, 1) + Counted(name, 2), 2));
-}
-
-// The handshake message: no records.
-std::string Hello(const std::string& extensions) {
-  const std::string body = Number(0x0303, 2) + std::string(32, 'r') + Counted("session", 1) +
-                           Counted(Number(0x1301, 2), 2) + Counted(Number(0, 1), 1) +
-                           Counted(extensions, 2);
-  return Number(1, 1) + Counted(body, 3);
-}
-
-std::string Record(const std::string& fragment) {
-  return Number(22, 1) + Number(0x0301, 2) + Counted(fragment, 2);
-}
+using testing::Counted;
+using testing::Extension;
+using testing::Hello;
+using testing::Number;
+using testing::Record;
+using testing::ServerName;
 
 const std::string kPlain =
     Record(Hello(Extension(10, "groups") + ServerName("Www.Example.com") + Extension(16, "alpn")));

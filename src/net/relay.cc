@@ -18,13 +18,13 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::size_t kBuffer = 64 << 10;
-constexpr std::chrono::seconds kLinger{60};
 
 }  // namespace
 
-Relay::Relay(UpgradedSocket a, UpgradedSocket b)
+Relay::Relay(UpgradedSocket a, UpgradedSocket b, std::chrono::seconds linger)
     : a_(std::move(a)),
       b_(std::move(b)),
+      patience_(linger),
       linger_(a_.socket.get_executor()),
       ended_(a_.socket.get_executor(), std::chrono::steady_clock::time_point::max()) {}
 
@@ -96,7 +96,7 @@ Task<> Relay::Pump(UpgradedSocket& from, UpgradedSocket& to) {
   }
   // The other direction may have more to say, but not without end.
   ::shutdown(to.socket.native_handle(), SHUT_WR);
-  linger_.expires_after(kLinger);
+  linger_.expires_after(patience_);
   linger_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
     if (!ec) self->Reset();
   });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <memory>
 #include <string_view>
 
@@ -14,9 +15,9 @@ namespace tinderbox::net {
 // buffer each way, so that a slow reader holds up its writer. Belongs to the loop's thread.
 class Relay : public std::enable_shared_from_this<Relay> {
  public:
-  Relay(UpgradedSocket a, UpgradedSocket b);
+  Relay(UpgradedSocket a, UpgradedSocket b, std::chrono::seconds linger = std::chrono::seconds(60));
 
-  // Returns when both directions have ended. A side that only ends its sending is given a minute.
+  // Returns when both directions have ended. A side that only ends its sending is given `linger`.
   Task<> Run();
   // Resets both connections.
   void Reset();
@@ -27,6 +28,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
 
   UpgradedSocket a_;
   UpgradedSocket b_;
+  const std::chrono::seconds patience_;
   boost::asio::steady_timer linger_;
   boost::asio::steady_timer ended_;
   int running_ = 0;

@@ -19,6 +19,7 @@
 #include "base/id.h"
 #include "sandbox/open.h"
 #include "sys/file.h"
+#include "sys/netns.h"
 
 // For the manager's tests: everything below it is a fake that fails where it is told to, but for
 // the launcher and the store, which are the real ones. The VMM's place is taken by
