@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/network_body.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
@@ -36,29 +35,40 @@ sandbox::Networks ReadNetworks(FieldReader& fields, std::string_view name) {
   return networks;
 }
 
-void ReadDnsServers(FieldReader& fields) {
-  // They open the firewall for name lookups of allowed domains, of which there can be none here: a
-  // valid list is of no effect.
+void ReadAllowed(FieldReader& fields, NetworkRules& rules) {
+  const auto* items = fields.Array("allowOut");
+  if (items == nullptr) return;
+  for (const auto& item : *items) {
+    if (!item.is_string()) return fields.Fail("allowOut", "must hold strings");
+    const auto added = sandbox::AddAllowed(rules, std::string_view(item.as_string()));
+    if (added) continue;
+    return fields.Take(base::Error(added.error())
+                           .WithContext(fmt::format("field '{}'", fields.NameOf("allowOut"))));
+  }
+}
+
+void ReadDnsServers(FieldReader& fields, NetworkRules& rules) {
   const auto* servers = fields.Array("dnsServers");
   if (servers == nullptr) return;
-  if (servers->size() > 10) fields.Fail("dnsServers", "holds more than 10 addresses");
+  auto& addresses = rules.dns.emplace();
+  if (servers->size() > 10) return fields.Fail("dnsServers", "holds more than 10 addresses");
   for (const auto& server : *servers) {
-    in_addr address{};
-    if (!server.is_string() || inet_pton(AF_INET, server.as_string().c_str(), &address) != 1) {
-      fields.Fail("dnsServers", "holds what is no IPv4 address");
-    }
+    if (!server.is_string()) return fields.Fail("dnsServers", "must hold strings");
+    const auto address = sys::Ipv4::Parse(std::string_view(server.as_string()));
+    if (!address) return fields.Fail("dnsServers", "holds what is no IPv4 address");
+    addresses.push_back(*address);
   }
 }
 
 // What stands in both bodies: in one as the object `network`, in the other by itself.
 void ReadEgress(FieldReader& fields, NetworkRules& rules) {
-  rules.allow = ReadNetworks(fields, "allowOut");
+  ReadAllowed(fields, rules);
   rules.deny = ReadNetworks(fields, "denyOut");
   // "Nothing" may be said in either way, and is shown in both.
   for (const auto& network : rules.deny) {
     if (network.length == 0) rules.allow_internet = false;
   }
-  ReadDnsServers(fields);
+  ReadDnsServers(fields, rules);
   if (const auto* transforms = fields.Object("rules");
       transforms != nullptr && !transforms->empty()) {
     fields.Unsupported("rules", kLater);

@@ -54,14 +54,15 @@ boost::json::object Options(const sandbox::SandboxInfo& info) {
 // What was asked for; {} where that is nothing.
 boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
   boost::json::object network;
-  const auto add = [&network](const char* name, const sandbox::Networks& networks) {
-    if (networks.empty()) return;
-    boost::json::array texts;
-    for (const auto& one : networks) texts.emplace_back(sandbox::NetworkText(one));
-    network[name] = std::move(texts);
+  const auto add = [&network](const char* name, const std::vector<std::string>& texts) {
+    network[name] = boost::json::array(texts.begin(), texts.end());
   };
-  add("allowOut", info.network.allow);
-  add("denyOut", info.network.deny);
+  const sandbox::NetworkRules& rules = info.network;
+  std::vector<std::string> allowed = sandbox::NetworkTexts(rules.allow);
+  for (std::string& name : sandbox::NameTexts(rules.names)) allowed.push_back(std::move(name));
+  if (!allowed.empty()) add("allowOut", allowed);
+  if (!rules.deny.empty()) add("denyOut", sandbox::NetworkTexts(rules.deny));
+  if (rules.dns) add("dnsServers", sandbox::AddressTexts(*rules.dns));
   return network;
 }
 

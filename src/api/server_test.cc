@@ -133,7 +133,7 @@ TEST_F(ApiTest, NetworkRulesByAddressAreTakenShownAndReplaced) {
     return Call("PUT", "/sandboxes/inew1/network", body);
   };
   EXPECT_EQ(put(R"({"denyOut":["192.0.2.0/24"],"dnsServers":["1.1.1.1"],"rules":{}})").status, 204);
-  EXPECT_EQ(network(), R"({"denyOut":["192.0.2.0/24"]})");
+  EXPECT_EQ(network(), R"({"denyOut":["192.0.2.0/24"],"dnsServers":["1.1.1.1"]})");
   EXPECT_TRUE(manager_.Get("inew1")->network.allow_internet);
   EXPECT_EQ(put(R"({"allow_internet_access":false})").status, 204);
   EXPECT_FALSE(manager_.Get("inew1")->network.allow_internet);
@@ -142,11 +142,24 @@ TEST_F(ApiTest, NetworkRulesByAddressAreTakenShownAndReplaced) {
   EXPECT_EQ(manager_.Get("inew1")->network, sandbox::NetworkRules{});
 }
 
+TEST_F(ApiTest, NetworkRulesByNameAreTakenAndShown) {
+  const auto created = Call("POST", "/v2/sandboxes", R"({"templateID":"base","network":{
+      "allowOut":["Example.com","192.0.2.1","*.sub.test"],"denyOut":["0.0.0.0/0"],"dnsServers":[]}})");
+  ASSERT_EQ(created.status, 201) << created.body;
+  const auto detail = Json(Call("GET", "/sandboxes/inew1")).as_object();
+  EXPECT_EQ(boost::json::serialize(detail.at("network")),
+            R"({"allowOut":["192.0.2.1","example.com","*.sub.test"],"denyOut":["0.0.0.0/0"],)"
+            R"("dnsServers":[]})");
+  EXPECT_EQ(manager_.creates.back().network.dns, std::vector<sys::Ipv4>{});
+}
+
 TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
   manager_.Put(Running("i1"));
   const std::string path = "/sandboxes/i1/network";
   for (const auto& [body, words] : std::vector<std::pair<std::string, std::string>>{
-           {R"({"allowOut":["example.com"]})", "'allowOut': 'example.com'"},
+           {R"({"allowOut":["a..com"]})", "'allowOut': 'a..com'"},
+           {R"({"allowOut":["*"]})", "'allowOut': '*'"},
+           {R"({"denyOut":["example.com"]})", "'denyOut': 'example.com'"},
            {R"({"denyOut":["2001:db8::1"]})", "no IPv6"},
            {R"({"denyOut":["1.2.3.4/33"]})", "1.2.3.4/33"},
            {R"({"denyOut":"1.2.3.4"})", "'denyOut'"},
@@ -171,7 +184,7 @@ TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
            {"autoResume.soon", R"("autoResume":{"soon":1})"},
            {"volumeMounts", R"("volumeMounts":[{"name":"v","path":"/v"}])"},
            {"iam.tokens", R"("iam":{"tokens":{"t":{}}})"},
-           {"network.allowOut", R"("network":{"allowOut":["example.com"]})"},
+           {"network.allowOut", R"("network":{"allowOut":["http://example.com"]})"},
            {"network.denyOut", R"("network":{"denyOut":["2001:db8::/32"]})"},
            {"network.denyOut", R"("network":{"denyOut":[1]})"},
            {"network.rules", R"("network":{"rules":{"a.com":[]}})"},

@@ -117,9 +117,11 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                           .qemu = config.qemu,
                                           .warden = system->warden}));
   system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
+  system->gateway = TRY(egress::OpenGateway({.dns = config.network.dns}));
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,
                                               .library = *system->library,
                                               .slots = *system->slots,
+                                              .gateway = *system->gateway,
                                               .driver = *system->choice.driver,
                                               .choice_reason = system->choice.reason,
                                               .run_dir = config.run_dir,

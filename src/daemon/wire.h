@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "daemon/config.h"
+#include "egress/gateway.h"
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/manager.h"
@@ -29,6 +30,7 @@ struct System {
   std::unique_ptr<store::Store> store;
   std::unique_ptr<image::Library> library;
   std::unique_ptr<network::SlotPool> slots;
+  std::unique_ptr<egress::Gateway> gateway;
   vmm::Choice choice;
   std::string agent;
   std::string warden;

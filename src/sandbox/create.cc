@@ -82,8 +82,8 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
   AtStage(options_, "create.pooled");
   const auto hand_out = [&]() -> Result<> {
     const auto deadline = Deadline::After(options_.boot_deadline);
-    const network::EgressPolicy policy = TRY(PolicyOf(record));
-    if (policy != network::EgressPolicy{}) TRY(options_.slots.SetPolicy(record.slot, policy));
+    const NetworkRules rules = TRY(RulesOf(record));
+    if (rules != NetworkRules{}) TRY(ChangeSlotRules(options_, record.slot, {}, rules));
     TRY(member.vm->Resume(deadline));
     clock.Stage("resume");
     const AgentLink agent(options_.slots, record.slot);

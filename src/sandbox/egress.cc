@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -22,10 +23,23 @@ using sys::Ipv4Prefix;
 
 namespace {
 
-std::vector<std::string> TextsOf(const Networks& networks) {
-  std::vector<std::string> texts;
-  for (const Ipv4Prefix& network : networks) texts.push_back(NetworkText(network));
-  return texts;
+constexpr std::size_t kMostNameServers = 10;
+// The kernel's rules hold them all.
+constexpr std::size_t kMostNetworks = network::kMostPolicyNetworks - kMostNameServers;
+constexpr std::size_t kMostNames = 256;
+
+bool DeniesAll(const NetworkRules& rules) {
+  return !rules.allow_internet || std::ranges::any_of(rules.deny, [](const Ipv4Prefix& network) {
+    return network.length == 0;
+  });
+}
+
+std::unexpected<Error> NeverReachable(std::string_view what, const std::string& which,
+                                      const std::string& network) {
+  return std::unexpected(Error(Code::kInvalidArgument,
+                               fmt::format("{} '{}' cannot be allowed: no sandbox ever reaches {}",
+                                           what, which, network))
+                             .WithRemedy("Allow public addresses only."));
 }
 
 Result<Networks> NetworksOf(const store::SandboxRecord& record,
@@ -45,21 +59,30 @@ Result<Networks> NetworksOf(const store::SandboxRecord& record,
 }  // namespace
 
 Result<> CheckRules(const NetworkRules& rules) {
-  if (rules.deny.size() + rules.allow.size() > network::kMostPolicyNetworks) {
+  const auto most = [](std::size_t count, std::size_t bound, std::string_view what) -> Result<> {
+    if (count <= bound) return {};
     return std::unexpected(
-        Error(Code::kInvalidArgument, fmt::format("{} denied and allowed networks are too many",
-                                                  rules.deny.size() + rules.allow.size()))
-            .WithRemedy(fmt::format("Give at most {} in all.", network::kMostPolicyNetworks)));
+        Error(Code::kInvalidArgument, fmt::format("{} {} are too many", count, what))
+            .WithRemedy(fmt::format("Give at most {} in all.", bound)));
+  };
+  TRY(most(rules.deny.size() + rules.allow.size(), kMostNetworks, "denied and allowed networks"));
+  TRY(most(rules.names.size(), kMostNames, "allowed names"));
+  TRY(most(rules.dns ? rules.dns->size() : 0, kMostNameServers, "name servers"));
+  if (!rules.names.empty() && !DeniesAll(rules)) {
+    return std::unexpected(
+        Error(Code::kInvalidArgument,
+              fmt::format("'{}' can only be allowed where everything else is denied",
+                          rules.names.front().text()))
+            .WithRemedy("Deny '0.0.0.0/0' as well, or leave names out."));
   }
   for (const std::string& text : network::DeniedNetworks()) {
     const Ipv4Prefix never = TRY(Ipv4Prefix::Parse(text));
     for (const Ipv4Prefix& allowed : rules.allow) {
       if (allowed.length < never.length || !never.Contains(allowed.address)) continue;
-      return std::unexpected(
-          Error(Code::kInvalidArgument,
-                fmt::format("network '{}' cannot be allowed: no sandbox ever reaches {}",
-                            NetworkText(allowed), text))
-              .WithRemedy("Allow public addresses only."));
+      return NeverReachable("network", NetworkText(allowed), text);
+    }
+    for (const sys::Ipv4 server : rules.dns.value_or(std::vector<sys::Ipv4>{})) {
+      if (never.Contains(server)) return NeverReachable("name server", server.ToString(), text);
     }
   }
   return {};
@@ -67,22 +90,89 @@ Result<> CheckRules(const NetworkRules& rules) {
 
 void PutRules(store::SandboxRecord& record, const NetworkRules& rules) {
   record.allow_internet = rules.allow_internet;
-  record.allow_out = TextsOf(rules.allow);
-  record.deny_out = TextsOf(rules.deny);
+  record.allow_out = NetworkTexts(rules.allow);
+  record.deny_out = NetworkTexts(rules.deny);
+  record.allow_names = NameTexts(rules.names);
+  record.dns_servers.reset();
+  if (rules.dns) record.dns_servers = AddressTexts(*rules.dns);
 }
 
 Result<NetworkRules> RulesOf(const store::SandboxRecord& record) {
+  const auto context = fmt::format("read the network rules of sandbox '{}'", record.id);
+  const auto damaged = [&](const Error& error) {
+    return Fail(Code::kDataLoss, fmt::format("{}: {}", context, error.message()));
+  };
   NetworkRules rules{.allow_internet = record.allow_internet};
   rules.deny = TRY(NetworksOf(record, record.deny_out));
   rules.allow = TRY(NetworksOf(record, record.allow_out));
+  for (const std::string& text : record.allow_names) {
+    auto name = egress::DomainPattern::Parse(text);
+    if (!name) return damaged(name.error());
+    rules.names.push_back(*std::move(name));
+  }
+  if (!record.dns_servers) return rules;
+  auto& servers = rules.dns.emplace();
+  for (const std::string& text : *record.dns_servers) {
+    const auto server = sys::Ipv4::Parse(text);
+    if (!server) return damaged(server.error());
+    servers.push_back(*server);
+  }
   return rules;
 }
 
-Result<network::EgressPolicy> PolicyOf(const store::SandboxRecord& record) {
-  NetworkRules rules = TRY(RulesOf(record));
-  return network::EgressPolicy{.allow_internet = rules.allow_internet,
-                               .deny = std::move(rules.deny),
-                               .allow = std::move(rules.allow)};
+network::EgressPolicy PolicyOf(const ManagerOptions& options, const NetworkRules& rules) {
+  network::EgressPolicy policy{
+      .allow_internet = rules.allow_internet, .deny = rules.deny, .allow = rules.allow};
+  if (rules.names.empty()) return policy;
+  policy.redirect = network::EgressPolicy::Redirect::kDenied;
+  if (rules.dns) {
+    policy.dns = *rules.dns;
+    return policy;
+  }
+  for (const std::string& text : options.dns) {
+    if (const auto server = sys::Ipv4::Parse(text)) policy.dns.push_back(*server);
+  }
+  return policy;
+}
+
+namespace {
+
+egress::Rules GatewayRules(const NetworkRules& rules) {
+  return {.names = rules.names,
+          .allow_internet = rules.allow_internet,
+          .deny = rules.deny,
+          .allow = rules.allow};
+}
+
+// What both allow by name, and nothing by address.
+NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
+  NetworkRules common{.allow_internet = false};
+  std::ranges::copy_if(a.names, std::back_inserter(common.names), [&](const auto& name) {
+    return std::ranges::find(b.names, name) != b.names.end();
+  });
+  return common;
+}
+
+}  // namespace
+
+Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot, const NetworkRules& rules) {
+  if (rules.names.empty()) {
+    options.gateway.Forget(slot);
+    return {};
+  }
+  sys::UniqueFd netns = TRY(options.slots.Namespace(slot));
+  return options.gateway.Serve(slot, std::move(netns), GatewayRules(rules));
+}
+
+Result<> ChangeSlotRules(const ManagerOptions& options, std::uint32_t slot,
+                         const NetworkRules& before, const NetworkRules& rules) {
+  TRY(ServeNames(options, slot, Common(before, rules)));
+  Result<> changed = options.slots.SetPolicy(slot, PolicyOf(options, rules));
+  if (changed) changed = ServeNames(options, slot, rules);
+  if (changed) return {};
+  static_cast<void>(options.slots.SetPolicy(slot, PolicyOf(options, before)));
+  static_cast<void>(ServeNames(options, slot, before));
+  return changed;
 }
 
 Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules) {
@@ -102,7 +192,7 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   record.network_pending = state == State::kRunning;
   TRY(sandbox.Update(options_.store, record));
   if (state == State::kRunning) {
-    if (auto applied = ApplyRules(sandbox); !applied) {
+    if (auto applied = ApplyRules(sandbox, TRY(RulesOf(before))); !applied) {
       static_cast<void>(sandbox.Update(options_.store, before));
       return std::unexpected(std::move(applied).error().WithContext(
           fmt::format("change the network rules of sandbox '{}', which keeps its old ones", id)));
@@ -112,11 +202,20 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   return {};
 }
 
-// Makes the kernel's rules those of the record.
-Result<> ManagerImpl::ApplyRules(Sandbox& sandbox) {
+// Of a sandbox that outlived its daemon, and with that its gateway.
+Result<> ManagerImpl::TakeUpRules(Sandbox& sandbox) {
+  const store::SandboxRecord record = sandbox.record();
+  if (record.network_pending) return ApplyRules(sandbox, {});
+  const NetworkRules rules = TRY(RulesOf(record));
+  if (rules.names.empty()) return {};
+  return ServeNames(options_, record.slot, rules);
+}
+
+// Makes the rules in force those of the record.
+Result<> ManagerImpl::ApplyRules(Sandbox& sandbox, const NetworkRules& before) {
   store::SandboxRecord record = sandbox.record();
-  const network::EgressPolicy policy = TRY(PolicyOf(record));
-  TRY(options_.slots.SetPolicy(record.slot, policy));
+  const NetworkRules rules = TRY(RulesOf(record));
+  TRY(ChangeSlotRules(options_, record.slot, before, rules));
   record.network_pending = false;
   if (auto updated = sandbox.Update(options_.store, record); !updated) {
     // They hold; the next start of the daemon sets them once more, to the same effect.

@@ -56,12 +56,13 @@ vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const ne
 }
 
 Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& start) {
-  network::Slot slot = TRY(options.slots.Acquire(start.egress));
-  if (!start.on_slot) return slot;
+  network::Slot slot = TRY(options.slots.Acquire(PolicyOf(options, start.network)));
   if (auto recorded = start.on_slot(slot); !recorded) {
     static_cast<void>(options.slots.Release(slot.index));
     return std::unexpected(std::move(recorded).error());
   }
+  // From here on Teardown() finds it.
+  if (!start.network.names.empty()) TRY(ServeNames(options, slot.index, start.network));
   return slot;
 }
 
@@ -111,7 +112,7 @@ Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& sou
                       .restore = restore,
                       .memory_mib = before.memory_mib,
                       .cpus = before.cpus,
-                      .egress = TRY(PolicyOf(before)),
+                      .network = TRY(RulesOf(before)),
                       .on_slot = record_slot};
   const StartedVm started = TRY(StartVm(options, start, clock, deadline));
   const auto process = ProcessOf(started.vm);

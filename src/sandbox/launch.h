@@ -11,6 +11,7 @@
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/agent_link.h"
+#include "sandbox/network_rules.h"
 #include "sandbox/open.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/timings.h"
@@ -25,7 +26,7 @@ struct VmStart {
   bool restore = false;  // out of the source's memory; else it boots from its disk
   std::uint32_t memory_mib = 0;
   std::uint32_t cpus = 0;
-  network::EgressPolicy egress{};
+  NetworkRules network{};
   // Called with the network slot before anything is built on it; its failure is the start's.
   std::function<base::Result<>(const network::Slot&)> on_slot;
 };

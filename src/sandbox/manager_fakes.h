@@ -51,7 +51,7 @@ inline void PlayAgent(sys::UniqueFd socket, int init_status) {
 class FakeSlots final : public network::SlotPool {
  public:
   bool fail_acquire = false;
-  bool fail_policy = false;
+  std::atomic<bool> fail_policy = false;
   std::atomic<bool> mute = false;  // the agent never answers
   int init_status = 204;
 
@@ -111,6 +111,36 @@ class FakeSlots final : public network::SlotPool {
   std::mutex mutex_;
   std::set<std::uint32_t> used_;
   std::map<std::uint32_t, network::EgressPolicy> policies_;
+};
+
+class FakeGateway final : public egress::Gateway {
+ public:
+  std::atomic<bool> fail_serve = false;
+
+  base::Result<> Serve(std::uint32_t index, sys::UniqueFd, const egress::Rules& rules) override {
+    if (fail_serve) return base::Fail(base::Code::kInternal, "the gateway refuses");
+    const std::lock_guard lock(mutex_);
+    rules_[index] = rules;
+    return {};
+  }
+  void Forget(std::uint32_t index) override {
+    const std::lock_guard lock(mutex_);
+    rules_.erase(index);
+  }
+  Counts counts() override {
+    const std::lock_guard lock(mutex_);
+    return {.slots = rules_.size()};
+  }
+  // What is served by name at a slot.
+  egress::DomainPatterns names(std::uint32_t index) {
+    const std::lock_guard lock(mutex_);
+    const auto found = rules_.find(index);
+    return found == rules_.end() ? egress::DomainPatterns{} : found->second.names;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::uint32_t, egress::Rules> rules_;
 };
 
 class FakeLibrary final : public image::Library {

@@ -35,6 +35,7 @@ class ManagerTest : public testing::Test {
     for (const SandboxInfo& info : manager_->List()) EXPECT_TRUE(manager_->Kill(info.id));
     ExpectNothingLeft();
     EXPECT_EQ(slots_.double_releases, 0);
+    EXPECT_EQ(gateway_.counts().slots, 0U);
     manager_.reset();
     store_.reset();
     EXPECT_TRUE(sys::RemoveTree(dir_));
@@ -52,6 +53,7 @@ class ManagerTest : public testing::Test {
         OpenManager(ManagerOptions{.store = *store_,
                                    .library = *library_,
                                    .slots = slots_,
+                                   .gateway = gateway_,
                                    .driver = driver_,
                                    .choice_reason = "a test",
                                    .run_dir = dir_ + "/run",
@@ -94,6 +96,7 @@ class ManagerTest : public testing::Test {
   const std::string cgroup_ = "tinderbox-manager-test-" + base::RandomHex(4);
   std::unique_ptr<store::Store> store_;
   FakeSlots slots_;
+  FakeGateway gateway_;
   std::unique_ptr<FakeLibrary> library_;
   JailedDriver driver_{{"hello"}};
   std::chrono::seconds boot_deadline_{20};

@@ -93,7 +93,8 @@ class ManagerImpl final : public Manager {
                                        bool cold, StageClock& clock);
 
   // egress.cc
-  base::Result<> ApplyRules(Sandbox& sandbox);
+  base::Result<> TakeUpRules(Sandbox& sandbox);
+  base::Result<> ApplyRules(Sandbox& sandbox, const NetworkRules& before);
 
   // pause.cc
   base::Result<> PauseLocked(Sandbox& sandbox, const PauseRequest& request);

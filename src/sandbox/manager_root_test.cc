@@ -110,6 +110,56 @@ TEST_F(ManagerTest, NetworkRulesGoToTheSlotAndMayChange) {
   EXPECT_EQ(manager_->SetNetwork("inone", {}).error().code(), Code::kNotFound);
 }
 
+egress::DomainPatterns Names(std::initializer_list<const char*> texts) {
+  egress::DomainPatterns names;
+  for (const char* text : texts) names.push_back(egress::DomainPattern::Parse(text).value());
+  return names;
+}
+
+TEST_F(ManagerTest, NamesGoToTheGatewayAndMayChange) {
+  using Redirect = network::EgressPolicy::Redirect;
+  const Networks all{ParseNetwork("0.0.0.0/0").value()};
+  const NetworkRules first{.deny = all, .names = Names({"a.test", "*.b.test"})};
+  const SandboxInfo made =
+      manager_->Create({.template_id = "base", .network = first}).value_or(SandboxInfo{});
+  EXPECT_EQ(manager_->Get(made.id)->network, first);
+  EXPECT_EQ(gateway_.names(made.slot), first.names);
+  EXPECT_EQ(slots_.policy(made.slot).redirect, Redirect::kDenied);
+  EXPECT_EQ(slots_.policy(made.slot).dns.size(), 2U) << "the daemon's own name servers";
+
+  const sys::Ipv4 server = sys::Ipv4::Parse("192.0.2.53").value();
+  const NetworkRules second{.deny = all, .names = Names({"c.test"}), .dns = {{server}}};
+  ASSERT_TRUE(manager_->SetNetwork(made.id, second));
+  EXPECT_EQ(gateway_.names(made.slot), second.names);
+  EXPECT_EQ(slots_.policy(made.slot).dns, std::vector{server});
+
+  for (std::atomic<bool>* part : {&slots_.fail_policy, &gateway_.fail_serve}) {
+    *part = true;
+    EXPECT_FALSE(manager_->SetNetwork(made.id, first));
+    *part = false;
+    EXPECT_EQ(manager_->Get(made.id)->network, second);
+  }
+  ASSERT_TRUE(manager_->SetNetwork(made.id, second));
+  manager_.reset();
+  gateway_.Forget(made.slot);  // which dies with its daemon
+  Open();
+  EXPECT_EQ(gateway_.names(made.slot), second.names);
+  ASSERT_TRUE(manager_->SetNetwork(made.id, {}));
+  EXPECT_EQ(gateway_.counts().slots, 0U);
+  EXPECT_EQ(slots_.policy(made.slot), network::EgressPolicy{});
+}
+
+TEST_F(ManagerTest, FailedStartLeavesNothingAtTheGateway) {
+  const NetworkRules rules{.allow_internet = false, .names = Names({"a.test"})};
+  gateway_.fail_serve = true;
+  EXPECT_FALSE(manager_->Create({.template_id = "base", .network = rules}));
+  ExpectNothingLeft();
+  gateway_.fail_serve = false;
+  slots_.init_status = 500;
+  EXPECT_FALSE(manager_->Create({.template_id = "base", .network = rules}));
+  EXPECT_EQ(gateway_.counts().slots, 0U);
+}
+
 TEST_F(ManagerTest, NetworkRulesThatCannotBe) {
   const SandboxInfo made = Create();
   NetworkRules many;
@@ -124,6 +174,13 @@ TEST_F(ManagerTest, NetworkRulesThatCannotBe) {
     EXPECT_NE(refused.error().message().find(never), std::string::npos);
   }
   EXPECT_TRUE(manager_->SetNetwork(made.id, {.allow = {ParseNetwork("0.0.0.0/0").value()}}));
+  const auto named = manager_->SetNetwork(made.id, {.names = Names({"a.test"})});
+  ASSERT_FALSE(named);
+  EXPECT_NE(named.error().message().find("everything else is denied"), std::string::npos);
+  const sys::Ipv4 inside = sys::Ipv4::Parse("10.0.0.53").value();
+  const NetworkRules asks_inside{
+      .allow_internet = false, .names = Names({"a.test"}), .dns = {{inside}}};
+  EXPECT_EQ(manager_->SetNetwork(made.id, asks_inside).error().code(), Code::kInvalidArgument);
   for (const char* none : {"example.com", "2001:db8::1", "1.2.3", "1.2.3.4/33", ""}) {
     EXPECT_EQ(ParseNetwork(none).error().code(), Code::kInvalidArgument) << none;
   }

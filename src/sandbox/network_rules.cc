@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tinderbox::sandbox {
 
 using base::Code;
@@ -25,14 +27,41 @@ Result<Ipv4Prefix> ParseNetwork(std::string_view text) {
             .WithRemedy("Leave networks of IPv6 out."));
   }
   return std::unexpected(
-      Error(
-          Code::kInvalidArgument,
-          fmt::format("'{}' is no IPv4 address or network; rules by name are not supported", shown))
+      Error(Code::kInvalidArgument, fmt::format("'{}' is no IPv4 address or network", shown))
           .WithRemedy("Write an address as '192.0.2.1', a network as '192.0.2.0/24'."));
+}
+
+Result<> AddAllowed(NetworkRules& rules, std::string_view text) {
+  const bool like_address = std::ranges::all_of(
+      text, [](char c) { return (c >= '0' && c <= '9') || c == '.' || c == '/'; });
+  if (like_address || text.find(':') != text.npos) {
+    rules.allow.push_back(TRY(ParseNetwork(text)));
+  } else {
+    rules.names.push_back(TRY(egress::DomainPattern::Parse(text)));
+  }
+  return {};
 }
 
 std::string NetworkText(const Ipv4Prefix& network) {
   return network.length == 32 ? network.address.ToString() : network.ToString();
+}
+
+std::vector<std::string> NetworkTexts(const Networks& networks) {
+  std::vector<std::string> texts;
+  for (const Ipv4Prefix& network : networks) texts.push_back(NetworkText(network));
+  return texts;
+}
+
+std::vector<std::string> NameTexts(const egress::DomainPatterns& names) {
+  std::vector<std::string> texts;
+  for (const egress::DomainPattern& name : names) texts.push_back(name.text());
+  return texts;
+}
+
+std::vector<std::string> AddressTexts(const std::vector<sys::Ipv4>& addresses) {
+  std::vector<std::string> texts;
+  for (const sys::Ipv4 address : addresses) texts.push_back(address.ToString());
+  return texts;
 }
 
 }  // namespace tinderbox::sandbox

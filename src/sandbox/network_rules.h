@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "egress/domain_pattern.h"
 #include "sys/netlink_address.h"
 
 namespace tinderbox::sandbox {
@@ -19,13 +21,23 @@ struct NetworkRules {
   bool allow_internet = true;  // false: as if `deny` held 0.0.0.0/0
   Networks deny{};
   Networks allow{};  // exceptions: `allow` wins over `deny`
+  // Hosts that are reachable all the same, by these names of theirs: on TCP port 443 by the name in
+  // TLS, on port 80 by that in HTTP. Needs a `deny` of everything.
+  egress::DomainPatterns names{};
+  // Where there are `names`: the name servers that the guest may ask. None given: the daemon's own.
+  std::optional<std::vector<sys::Ipv4>> dns{};
   bool operator==(const NetworkRules&) const = default;
 };
 
 // "192.0.2.0/24", or "192.0.2.1" for that address alone. kInvalidArgument for anything else says
 // why: a network of IPv6, a name.
 base::Result<sys::Ipv4Prefix> ParseNetwork(std::string_view text);
+// Into `allow`, what is written like an address; into `names`, the rest.
+base::Result<> AddAllowed(NetworkRules& rules, std::string_view text);
 // The other way round.
 std::string NetworkText(const sys::Ipv4Prefix& network);
+std::vector<std::string> NetworkTexts(const Networks& networks);
+std::vector<std::string> NameTexts(const egress::DomainPatterns& names);
+std::vector<std::string> AddressTexts(const std::vector<sys::Ipv4>& addresses);
 
 }  // namespace tinderbox::sandbox

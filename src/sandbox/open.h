@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "egress/gateway.h"
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/manager.h"
@@ -24,6 +25,7 @@ struct ManagerOptions {
   store::Store& store;
   image::Library& library;
   network::SlotPool& slots;
+  egress::Gateway& gateway;
   vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>

@@ -158,13 +158,11 @@ bool ManagerImpl::TakeUp(const SandboxPtr& sandbox) {
     if (auto adopted = options_.slots.Adopt(record.slot); !adopted) {
       Report(fmt::format("sandbox '{}' has lost its network: {}", record.id,
                          adopted.error().ToString()));
-    } else if (record.network_pending) {
-      if (auto applied = ApplyRules(*sandbox); !applied) {
-        Report(fmt::format("network rules of sandbox '{}': {}", record.id,
-                           applied.error().ToString()));
-      }
-      record = sandbox->record();
+    } else if (auto applied = TakeUpRules(*sandbox); !applied) {
+      Report(
+          fmt::format("network rules of sandbox '{}': {}", record.id, applied.error().ToString()));
     }
+    record = sandbox->record();
   }
   auto vm = vmm::Adopt(RunDirOf(options_, record.id));
   if (vm) {

@@ -43,6 +43,7 @@ TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& re
   if (!outcome.result) return outcome;
   keep_first(vmm::Remove(run_dir), "remove the run directory");
   if (record.slot != 0) {
+    options.gateway.Forget(record.slot);
     Result<> released = options.slots.Release(record.slot);
     if (released) record.slot = 0;
     keep_first(std::move(released), "release the network slot");

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -16,22 +17,34 @@ from harness import PREFIX, DaemonTest
 
 INTERNET = "tbinternet"
 SERVER = r"""
-import socket, struct, threading, http.server
+import os, socket, ssl, struct, sys, threading, http.server
+# Names by their first label; "inside" leads where nobody may go.
+ADDRESSES = {"two": "203.0.113.2", "inside": "169.254.169.254"}
 def dns():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("203.0.113.53", 53))
     while True:
         query, peer = sock.recvfrom(512)
         end = query.index(b"\0", 12) + 5
         kind = struct.unpack(">H", query[end - 4:end - 2])[0]
-        answer = b"" if kind != 1 else b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton("203.0.113.1")
+        first = query[13:13 + query[12]].decode()
+        answer = b"" if kind != 1 else b"\xc0\x0c\0\1\0\1\0\0\0\x01\0\4" + socket.inet_aton(ADDRESSES.get(first, "203.0.113.1"))
         sock.sendto(query[:2] + b"\x81\x80\0\1" + struct.pack(">H", 1 if answer else 0) + b"\0\0\0\0" + query[12:end] + answer, peer)
 class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     def do_GET(self):
-        body = f"hello {self.client_address[0]} {self.headers['Host']}\n".encode()
+        body = f"hello {self.client_address[0]} {self.headers['Host']}\n"
+        if self.server.server_port == 443: body = f"secure hello from {self.server.server_address[0]}\n"
+        body = body.encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
     def log_message(self, *_): pass
 threading.Thread(target=dns, daemon=True).start()
 servers = [http.server.ThreadingHTTPServer((host, 80), Handler) for host in ("203.0.113.1", "203.0.113.2")]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(*sys.argv[1:3])
+for host in ("203.0.113.1", "203.0.113.2"):
+    secure = http.server.ThreadingHTTPServer((host, 443), Handler)
+    secure.socket = context.wrap_socket(secure.socket, server_side=True)
+    threading.Thread(target=secure.serve_forever, daemon=True).start()
 def echo():
     # A connection that stands: one line back for each that comes.
     listener = socket.create_server(("203.0.113.2", 7))
@@ -55,6 +68,7 @@ def ip(*arguments):
 class Internet:
     def __init__(self):
         self.server = None
+        self.directory = tempfile.TemporaryDirectory()
         subprocess.run(["ip", "netns", "del", INTERNET], capture_output=True)
         try:
             self.build()
@@ -73,7 +87,12 @@ class Internet:
                         ("addr", "add", "203.0.113.53/32", "dev", "lo")):
             ip("-n", INTERNET, *command)
         ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
-        self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", SERVER],
+        certificate = [os.path.join(self.directory.name, name) for name in ("certificate.pem", "key.pem")]
+        self.certificate = certificate[0]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=played internet", "-addext", "subjectAltName=DNS:*.example.test,DNS:example.test",
+                        "-out", certificate[0], "-keyout", certificate[1]], check=True, capture_output=True)
+        self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", SERVER, *certificate],
                                        stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline() == "up\n"
 
@@ -82,6 +101,7 @@ class Internet:
             self.server.kill()
             self.server.wait()
             self.server.stdout.close()
+        self.directory.cleanup()
         for command in (["link", "del", "tbi-host"], ["netns", "del", INTERNET]):
             subprocess.run(["ip", *command], capture_output=True)
 
@@ -91,6 +111,7 @@ class NetworkTest(DaemonTest):
     def setUpClass(cls):
         internet = Internet()
         cls.addClassCleanup(internet.close)
+        cls.internet = internet
         super().setUpClass()
 
     def guest(self, sandbox, *command):
@@ -139,10 +160,10 @@ class NetworkTest(DaemonTest):
         # An exception opens nothing beyond the internet.
         status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "network": {"allowOut": ["169.254.169.254"]}})
         self.assertEqual((status, "169.254.169.254" in body["message"]), (400, True), body)
-        for entry in ("example.com", "2001:db8::/32"):
-            for field in ("allowOut", "denyOut"):
-                status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "network": {field: [entry]}})
-                self.assertEqual((status, f"network.{field}" in body["message"]), (400, True), body)
+        for field, entry in (("allowOut", "2001:db8::/32"), ("denyOut", "2001:db8::/32"), ("denyOut", "example.com"),
+                             ("allowOut", "*")):
+            status, _, body = self.daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "network": {field: [entry]}})
+            self.assertEqual((status, f"network.{field}" in body["message"]), (400, True), body)
 
     def test_rules_change_while_it_runs(self):
         sandbox = self.create()
@@ -155,7 +176,8 @@ class NetworkTest(DaemonTest):
         self.set_network(sandbox)
         self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
         # What is refused changes nothing.
-        self.set_network(sandbox, expected=400, denyOut=["0.0.0.0/0"], allowOut=["example.com"])
+        refused = self.set_network(sandbox, expected=400, allowOut=["example.com"])
+        self.assertIn("everything else is denied", refused["message"])
         self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
 
     def test_a_connection_that_stands_is_cut(self):
@@ -205,6 +227,97 @@ class NetworkTest(DaemonTest):
         self.assert_reaches(sandbox, "203.0.113.2")
         self.tb("rm", sandbox)
         self.assertEqual(self.daemon.api("PUT", f"/sandboxes/{sandbox}/network", {})[0], 404)
+
+    def curl(self, sandbox, url, *options):
+        """The answer of a web server, or "curl N" for curl's exit status."""
+        result = self.guest(sandbox, "curl", "-ksS", "-m", "20", *options, url)
+        return result.stdout.strip() if result.returncode == 0 else f"curl {result.returncode}"
+
+    def test_allowed_names_pass_by_tls_and_http_and_nothing_else_does(self):
+        allowed = ["two.example.test", "*.sub.example.test", "inside.example.test"]
+        sandbox = self.create(network={"allowOut": allowed, "denyOut": ["0.0.0.0/0"]})
+        self.assertEqual(self.network(sandbox), {"allowOut": allowed, "denyOut": ["0.0.0.0/0"]})
+        two = "secure hello from 203.0.113.2"
+        self.assertEqual(self.curl(sandbox, "http://two.example.test/"), "hello 198.51.100.1 two.example.test")
+        self.assertEqual(self.curl(sandbox, "https://two.example.test/"), two)
+        self.assertEqual(self.curl(sandbox, "https://a.b.sub.example.test/"), "secure hello from 203.0.113.1")
+        # It is the server's own TLS: its certificate is what the guest sees.
+        with open(self.internet.certificate, "rb") as certificate:
+            self.daemon.tb("exec", "-i", sandbox, "--", "tee", "/tmp/ca.pem", input=certificate.read().decode())
+        verified = self.guest(sandbox, "curl", "-sS", "-m", "20", "--cacert", "/tmp/ca.pem", "https://two.example.test/")
+        self.assertEqual(verified.stdout.strip(), two, verified.stderr)
+
+        # Other names, in words of the protocol that was spoken.
+        refused = "'one.example.test' is out of reach by the network rules of this sandbox"
+        self.assertEqual(self.curl(sandbox, "http://one.example.test/"), refused)
+        denied = self.guest(sandbox, "curl", "-ksS", "-m", "20", "https://one.example.test/")
+        self.assertEqual((denied.returncode, "access denied" in denied.stderr), (35, True), denied.stderr)
+        self.assertEqual(self.curl(sandbox, "https://sub.example.test/"), "curl 35", "the apex is none of *.sub")
+
+        # The right name at another's address leads to its own; a wrong one at the right address nowhere.
+        self.assertEqual(self.curl(sandbox, "https://two.example.test/", "--resolve", "two.example.test:443:203.0.113.1"), two)
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/", "--resolve", "one.example.test:443:203.0.113.2"), "curl 35")
+        self.assertEqual(self.curl(sandbox, "https://203.0.113.2/"), "curl 35")
+        self.assertIn("out of reach", self.curl(sandbox, "http://203.0.113.2/"))
+        self.assertEqual(self.curl(sandbox, "https://inside.example.test/"), "curl 7", "it leads to 169.254.169.254")
+        self.assertEqual(self.curl(sandbox, "https://inside.example.test/", "--resolve", "inside.example.test:443:203.0.113.1"),
+                         "curl 35")
+        # Other ports, and name servers but the daemon's.
+        probe = ("import socket, sys\n"
+                 "try: socket.create_connection(('203.0.113.2', 7), 3); print('open')\n"
+                 "except OSError: print('closed')\n"
+                 "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)\n"
+                 "query = b'ab\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\3one\\4test\\0\\0\\1\\0\\1'\n"
+                 "for server in ('203.0.113.53', '203.0.113.1'):\n"
+                 "    try: s.sendto(query, (server, 53)); s.recv(99); print('answers')\n"
+                 "    except OSError: print('silent')\n")
+        self.assertEqual(self.guest(sandbox, "python3", "-c", probe).stdout.split(), ["closed", "answers", "silent"])
+        nobody = self.create(network={"allowOut": allowed, "denyOut": ["0.0.0.0/0"], "dnsServers": []})
+        self.assertEqual(self.curl(nobody, "http://two.example.test/"), "curl 6", "no name server to ask")
+        self.assertEqual(self.curl(nobody, "https://two.example.test/", "--resolve", "two.example.test:443:192.0.2.9"), two)
+
+    def test_names_change_while_it_runs_and_stay_with_forks_and_over_pause_and_restart(self):
+        url, two = "https://two.example.test/", "secure hello from 203.0.113.2"
+        sandbox = self.create()
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "secure hello from 203.0.113.1")
+        names = {"allowOut": ["two.example.test"], "denyOut": ["0.0.0.0/0"]}
+        self.set_network(sandbox, **names)
+        self.assertEqual(self.curl(sandbox, url), two)
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "curl 35")
+        status, _, body = self.daemon.api("POST", f"/sandboxes/{sandbox}/fork", {"timeout": 300})
+        self.assertEqual(status, 201, body)
+        child = body[0]["sandbox"]["sandboxID"]
+        self.assertEqual(self.network(child), names)
+        self.assertEqual(self.curl(child, url), two)
+        self.tb("pause", child)
+        self.daemon.stop()
+        self.daemon.start()
+        self.assertEqual(self.curl(sandbox, url), two)
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "curl 35")
+        self.tb("resume", child)
+        self.assertEqual(self.curl(child, url), two)
+
+        # A connection that stands is cut when its name is not allowed any more.
+        talk = ("import socket, ssl, time\n"
+                "c = ssl._create_unverified_context()\n"
+                "s = c.wrap_socket(socket.create_connection(('two.example.test', 443), 5), server_hostname='two.example.test')\n"
+                "while True:\n"
+                "    try:\n"
+                "        s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: keep-alive\\r\\n\\r\\n')\n"
+                "        assert s.recv(9999)\n"
+                "    except (OSError, AssertionError): print('cut', flush=True); break\n"
+                "    print('talks', flush=True); time.sleep(0.2)\n")
+        talker = self.daemon.popen("exec", sandbox, "--", "python3", "-c", talk, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(talker.stdout.close)
+        self.addCleanup(talker.wait)
+        self.addCleanup(talker.kill)
+        self.assertEqual(talker.stdout.readline(), "talks\n")
+        self.set_network(sandbox, denyOut=["0.0.0.0/0"], allowOut=["one.example.test"])
+        self.assertIn("cut\n", talker.communicate(timeout=60)[0])
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "secure hello from 203.0.113.1")
+        self.set_network(sandbox)
+        self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
 
     def test_the_host_private_ranges_and_other_sandboxes_are_out_of_reach(self):
         listener = socket.socket()
