@@ -65,8 +65,8 @@ struct Removal {
 };
 
 Result<> CheckPolicy(const EgressPolicy& policy) {
-  const std::size_t networks = policy.allow.size() + policy.deny.size() + policy.dns.size();
-  if (networks <= kMostPolicyNetworks) return {};
+  const std::size_t networks = policy.allow.size() + policy.deny.size();
+  if (networks <= kMostPolicyNetworks && policy.dns.size() <= kMostPolicyDns) return {};
   return base::Fail(Code::kInvalidArgument,
                     fmt::format("set a network policy of {} networks: more than {}", networks,
                                 kMostPolicyNetworks));

@@ -28,6 +28,7 @@ inline constexpr char kGuestMac[] = "02:fc:00:00:00:05";
 inline constexpr char kTapName[] = "tap0";
 
 inline constexpr std::size_t kMostPolicyNetworks = 1024;
+inline constexpr std::size_t kMostPolicyDns = 16;
 // Where the redirected connections of a guest end: a port of the gateway's address. Nothing listens
 // there unless somebody does so in the slot's namespace (egress/gateway.h).
 inline constexpr std::uint16_t kRedirectPort = 15001;
@@ -67,7 +68,8 @@ struct EgressPolicy {
   // instead; sockets of root inside the namespace may then connect to those ports. kAll also
   // refuses UDP to port 443 (QUIC), which would go past it.
   enum class Redirect { kNone, kDenied, kAll } redirect = Redirect::kNone;
-  // Name servers that are reachable (port 53; TCP 853) whatever `deny` says; public ones alone.
+  // Name servers that are reachable (port 53; TCP 853) whatever `deny` says; public ones alone, at
+  // most kMostPolicyDns.
   std::vector<sys::Ipv4> dns{};
   bool operator==(const EgressPolicy&) const = default;
 };

@@ -24,8 +24,6 @@ using sys::Ipv4Prefix;
 namespace {
 
 constexpr std::size_t kMostNameServers = 10;
-// The kernel's rules hold them all.
-constexpr std::size_t kMostNetworks = network::kMostPolicyNetworks - kMostNameServers;
 constexpr std::size_t kMostNames = 256;
 
 bool DeniesAll(const NetworkRules& rules) {
@@ -65,7 +63,8 @@ Result<> CheckRules(const NetworkRules& rules) {
         Error(Code::kInvalidArgument, fmt::format("{} {} are too many", count, what))
             .WithRemedy(fmt::format("Give at most {} in all.", bound)));
   };
-  TRY(most(rules.deny.size() + rules.allow.size(), kMostNetworks, "denied and allowed networks"));
+  TRY(most(rules.deny.size() + rules.allow.size(), network::kMostPolicyNetworks,
+           "denied and allowed networks"));
   TRY(most(rules.names.size(), kMostNames, "allowed names"));
   TRY(most(rules.dns ? rules.dns->size() : 0, kMostNameServers, "name servers"));
   if (!rules.names.empty() && !DeniesAll(rules)) {
@@ -130,6 +129,7 @@ network::EgressPolicy PolicyOf(const ManagerOptions& options, const NetworkRules
     return policy;
   }
   for (const std::string& text : options.dns) {
+    if (policy.dns.size() == network::kMostPolicyDns) break;
     if (const auto server = sys::Ipv4::Parse(text)) policy.dns.push_back(*server);
   }
   return policy;

@@ -268,17 +268,18 @@ Result<> Pool::Close(const std::string& state_dir) {
         base::Error(Code::kFailedPrecondition, fmt::format("unmount pool '{}': it is in use", pool))
             .WithRemedy("Remove the sandboxes that are still running, then try again."));
   };
+  // The kernel lets go of the mount and of the device a moment after their last user has ended; a
+  // VM that lives has the pool mounted in a namespace of its own.
+  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
   if (mount && device && mount->source == device->path) {
-    if (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
-      if (errno == EBUSY) return busy();
-      return FailErrno(errno, fmt::format("unmount pool '{}'", pool));
+    while (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
+      if (errno != EBUSY) return FailErrno(errno, fmt::format("unmount pool '{}'", pool));
+      if (deadline.passed()) return busy();
+      ::poll(nullptr, 0, 10);
     }
   }
   if (device) TRY(sys::DetachLoop(*device));
   device.reset();
-  // The kernel lets go of the device a moment after its last user; a VM that has the pool mounted
-  // in a namespace of its own keeps it.
-  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
   while (TRY(sys::FindLoop(image))) {
     if (deadline.passed()) return busy();
     ::poll(nullptr, 0, 10);
