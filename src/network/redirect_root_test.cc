@@ -111,6 +111,20 @@ TEST_F(RedirectRootTest, AllWebConnectionsWhereAllAreWanted) {
   EXPECT_EQ(Answerer("10.99.0.1", 80, Protocol::kTcp, kShort), "nobody");
 }
 
+TEST_F(RedirectRootTest, EveryPortWhereEveryOneIsWanted) {
+  EgressPolicy policy = AllDenied();
+  policy.allow.clear();
+  policy.redirect = Redirect::kEveryPort;
+  MakeGuest(policy);
+  EXPECT_EQ(Answerer(kServer, 80), "gateway");
+  EXPECT_EQ(Answerer(kServer, 53), "gateway");
+  EXPECT_EQ(Answerer(kServer, 22), "gateway");
+  EXPECT_EQ(Answerer(kServer, 53, Protocol::kUdp, kShort), "nobody");
+  EXPECT_EQ(Answerer("192.0.2.1", 53), "internet") << "a name server of the policy";
+  EXPECT_EQ(Answerer("192.0.2.1", 53, Protocol::kUdp), "internet");
+  EXPECT_EQ(Answerer("10.99.0.1", 22, Protocol::kTcp, kShort), "nobody");
+}
+
 TEST_F(RedirectRootTest, ChangesTakeHoldOfNewConnections) {
   MakeGuest({});
   EXPECT_EQ(Answerer(kServer, 80), "internet");

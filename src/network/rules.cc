@@ -114,6 +114,8 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
   const bool none_denied = policy.allow_internet && policy.deny.empty();
   if (policy.redirect == Redirect::kNone) return {};
   if (policy.redirect == Redirect::kDenied && none_denied) return {};
+  const bool every_port = policy.redirect == Redirect::kEveryPort;
+  const std::string_view ports = every_port ? "meta l4proto tcp" : "tcp dport { 80, 443 }";
   std::string only;
   if (policy.redirect == Redirect::kDenied) {
     if (!policy.allow.empty()) only = "ip daddr != @policy_allow ";
@@ -123,10 +125,14 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
   text.chain = fmt::format(
       "  chain redirects {{\n"
       "    type nat hook prerouting priority dstnat; policy accept;\n"
-      "    iifname \"{0}\" ip daddr != @denied ip daddr != {1} {2}tcp dport {{ 80, 443 }} "
-      "redirect to :{3}\n"
+      "{5}"
+      "    iifname \"{0}\" ip daddr != @denied ip daddr != {1} {2}{4} redirect to :{3}\n"
       "  }}\n",
-      kTapName, plan.cidr().ToString(), only, kRedirectPort);
+      kTapName, plan.cidr().ToString(), only, kRedirectPort, ports,
+      every_port && !none_denied && !policy.dns.empty()
+          ? fmt::format("    iifname \"{}\" ip daddr @policy_dns tcp dport {{ 53, 853 }} accept\n",
+                        kTapName)
+          : "");
   text.input = fmt::format(
       "    iifname \"{0}\" ip saddr {1} tcp dport {2} ct status dnat ct state new "
       "ct count over {3} reject with tcp reset\n"
@@ -136,9 +142,9 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
   text.output = fmt::format(
       "    oifname \"{0}\" ip daddr @denied reject with icmp type admin-prohibited\n"
       "    oifname \"{0}\" ip daddr {1} reject with icmp type admin-prohibited\n"
-      "    oifname \"{0}\" meta skuid 0 tcp dport {{ 80, 443 }} accept\n",
-      kUplinkName, plan.cidr().ToString());
-  if (policy.redirect == Redirect::kAll) {
+      "    oifname \"{0}\" meta skuid 0 {2} accept\n",
+      kUplinkName, plan.cidr().ToString(), ports);
+  if (policy.redirect != Redirect::kDenied) {
     text.forward = fmt::format(
         "    iifname \"{}\" udp dport 443 reject with icmp type admin-prohibited\n", kTapName);
   }

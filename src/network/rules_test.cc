@@ -158,6 +158,17 @@ TEST(SlotRules, RedirectAllButNotIntoPrivateNetworks) {
   EXPECT_THAT(rules, HasSubstr("    iifname \"tap0\" udp dport 443 reject"));
 }
 
+TEST(SlotRules, RedirectEveryPortButThoseOfNameServers) {
+  const std::string rules = SlotRules(Plan(), {.deny = Networks({"0.0.0.0/0"}),
+                                               .redirect = Redirect::kEveryPort,
+                                               .dns = {sys::Ipv4::Parse("192.0.2.53").value()}});
+  EXPECT_THAT(rules, HasSubstr(R"(
+    iifname "tap0" ip daddr @policy_dns tcp dport { 53, 853 } accept
+    iifname "tap0" ip daddr != @denied ip daddr != 10.211.0.0/16 meta l4proto tcp redirect to :15001
+)"));
+  EXPECT_THAT(rules, HasSubstr("    oifname \"eth0\" meta skuid 0 meta l4proto tcp accept\n"));
+}
+
 TEST(SlotRules, NoInternetButTheExceptionsIsToDenyAll) {
   EXPECT_EQ(SlotRules(Plan(), {.allow_internet = false, .allow = Networks({"192.0.2.0/24"})}),
             SlotRules(Plan(), {.deny = Networks({"0.0.0.0/0", "9.9.9.9/32"}),

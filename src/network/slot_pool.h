@@ -64,10 +64,15 @@ struct EgressPolicy {
   // most kMostPolicyNetworks.
   std::vector<sys::Ipv4Prefix> deny{};
   std::vector<sys::Ipv4Prefix> allow{};
-  // Which TCP connections of the guest to ports 80 and 443 of public addresses end at kRedirectPort
-  // instead; sockets of root inside the namespace may then connect to those ports. kAll also
-  // refuses UDP to port 443 (QUIC), which would go past it.
-  enum class Redirect { kNone, kDenied, kAll } redirect = Redirect::kNone;
+  // Which TCP connections of the guest to public addresses end at kRedirectPort instead; sockets of
+  // root inside the namespace may then connect to the same ports. kAll also refuses UDP to port 443
+  // (QUIC), which would go past it.
+  enum class Redirect {
+    kNone,
+    kDenied,    // those to ports 80 and 443 that `deny` would refuse
+    kAll,       // those to ports 80 and 443
+    kEveryPort  // to any port, but to the name servers in `dns`
+  } redirect = Redirect::kNone;
   // Name servers that are reachable (port 53; TCP 853) whatever `deny` says; public ones alone, at
   // most kMostPolicyDns.
   std::vector<sys::Ipv4> dns{};
