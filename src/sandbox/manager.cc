@@ -279,7 +279,8 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
 }
 
 // The record of a sandbox that serves: one that is being changed is waited for, and one that
-// traffic resumes is resumed.
+// traffic resumes is resumed, unless that were a boot: what a client would wait for then is not the
+// sandbox that it left.
 Result<store::SandboxRecord> ManagerImpl::AwaitServing(std::string_view id) {
   const SandboxPtr sandbox = TRY(Find(id));
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -289,7 +290,8 @@ Result<store::SandboxRecord> ManagerImpl::AwaitServing(std::string_view id) {
     }
     store::SandboxRecord record = sandbox->record();
     if (record.state == StateName(State::kRunning) && record.slot != 0) return record;
-    if (record.state == StateName(State::kPaused) && record.auto_resume) {
+    if (record.state == StateName(State::kPaused) && record.auto_resume &&
+        record.pause_mode == PauseModeName(PauseMode::kFull)) {
       // Others may be at it: whoever finds it running is content.
       TRY(Connect(id, {.timeout = kAutoResumed}));
     }

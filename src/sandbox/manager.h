@@ -207,8 +207,9 @@ class Manager {
 
   // A non-blocking TCP connection to a port of the guest. kNotFound: no such running sandbox (the
   // proxy's 502 "not found"); kUnavailable: the guest refuses (502 "port is not open"). A paused
-  // sandbox with auto_resume is resumed first, for at least 300 s; that may take longer than
-  // `deadline`, which governs the connection alone. kAborted: it is changing state.
+  // sandbox with auto_resume that was paused with its memory is resumed first, for at least 300 s,
+  // and one that is changing state is waited for; either may take longer than `deadline`, which
+  // governs the connection alone.
   virtual base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                            base::Deadline deadline) = 0;
   virtual base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) = 0;

@@ -239,6 +239,11 @@ TEST_F(SavedTest, TimePausesAndTrafficResumes) {
   std::this_thread::sleep_for(seconds(2));
   EXPECT_EQ(manager_->Get(made.id)->state, State::kRunning);
   library_->fail_commit = false;
+  // What would have to boot is not woken by traffic.
+  ASSERT_TRUE(manager_->Pause(made.id, {.mode = PauseMode::kFilesystem}));
+  const auto dialled = manager_->Dial(made.id, 80, base::Deadline::After(seconds(5)));
+  EXPECT_EQ(dialled.error().code(), Code::kNotFound);
+  EXPECT_EQ(manager_->Get(made.id)->state, State::kPaused);
 }
 
 TEST_F(SavedTest, ThePoolIsFilledHandedOutAndGivenBack) {
