@@ -9,6 +9,7 @@ proves.
 import atexit
 import base64
 import contextlib
+import datetime
 import http.client
 import json
 import os
@@ -69,6 +70,34 @@ def raw(method, path, body=None, headers=None, timeout=60):
         return Answer(answer.status, answer.headers, answer.read())
     finally:
         connection.close()
+
+
+def api(method, path, body=None, headers=None):
+    """One request to the control API; `body` becomes JSON."""
+    data = None if body is None else body if isinstance(body, (bytes, str)) else json.dumps(body)
+    kind = {} if data is None else {"Content-Type": "application/json"}
+    return raw(method, path, data, {"X-API-KEY": os.environ["E2B_API_KEY"], **kind, **(headers or {})})
+
+
+def detail(sandbox):
+    """What the API tells of a sandbox, given as an object of the SDK or by its id."""
+    return api("GET", f"/sandboxes/{getattr(sandbox, 'sandbox_id', sandbox)}").json
+
+
+def seconds(date):
+    """A date of the API as seconds since 1970."""
+    return datetime.datetime.fromisoformat(date.replace("Z", "+00:00")).timestamp()
+
+
+@contextlib.contextmanager
+def made(body=None, path="/v2/sandboxes", **fields):
+    """A sandbox by one raw create, for what the SDK cannot say: the answer's body."""
+    answer = api("POST", path, {"templateID": "base", **(body or {}), **fields})
+    assert answer.status == 201, answer.body
+    try:
+        yield answer.json
+    finally:
+        api("DELETE", f"/sandboxes/{answer.json['sandboxID']}")
 
 
 def agent(method, path, body=None, headers=None, sandbox=None, token=True):
@@ -148,6 +177,14 @@ def until(condition, what, seconds=10):
 
 class Case(unittest.TestCase):
     maxDiff = None
+
+    def refused(self, answer, status, words=""):
+        """Every error of the control API: JSON, a code that is the status, and words."""
+        self.assertEqual(answer.status, status, answer.body)
+        self.assertTrue(answer.headers["Content-Type"].startswith("application/json"))
+        self.assertEqual(answer.json["code"], status)
+        self.assertIn(words, answer.json["message"])
+        return answer
 
     def sh(self, script, user=None, sandbox=None):
         return (sandbox or shared()).commands.run(script, user=user).stdout

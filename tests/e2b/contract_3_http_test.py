@@ -160,6 +160,8 @@ class Reading(Case):
     def test_paths_absolute_tilde_relative_and_empty(self):
         for path in ("/home/user/r/plain.txt", "~/r/plain.txt", "r/plain.txt", "/home/./user/../user/r/plain.txt"):
             self.assertEqual(shared().files.read(path), "0123456789", path)
+        self.assertEqual(files({"path": ""}).status, 400, "the home, which is a directory")
+        self.assertIn("r", [e.name for e in shared().files.list("")])
         shared().files.write("/root/mine", "of root")
         self.assertEqual(shared().files.read("mine", user="root"), "of root")
 

@@ -24,6 +24,15 @@ class Unary(Case):
             self.assertEqual(answer.headers["Content-Type"], "application/json")
             self.assertTrue(answer.json["message"])
 
+    def test_an_unknown_method_or_signal_is_unimplemented(self):
+        pid = shared().commands.run("exec sleep 60", background=True)
+        try:
+            answer = unary("process.Process/SendSignal", {"process": {"pid": pid.pid}, "signal": "SIGNAL_UNSPECIFIED"})
+            self.assertEqual((answer.status, answer.json["code"]), (501, "unimplemented"))
+        finally:
+            pid.kill()
+        self.assertIn(unary("process.Process/NoSuch", {}).status, (404, 501), "which clients read as unimplemented")
+
     def test_broken_json_is_invalid_argument(self):
         answer = agent("POST", "/filesystem.Filesystem/Stat", "{", {"Content-Type": "application/json"})
         self.assertEqual((answer.status, answer.json["code"]), (400, "invalid_argument"))

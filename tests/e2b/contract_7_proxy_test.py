@@ -84,6 +84,12 @@ class Ports(Case):
             self.assertEqual(answer.status, 400)
             self.assertTrue(answer.headers["Content-Type"].startswith("text/plain"))
 
+    def test_browsers_that_navigate_get_a_page(self):
+        answer = raw("GET", "/", headers=port_headers(8099, **{"Sec-Fetch-Mode": "navigate"}))
+        self.assertEqual(answer.status, 502)
+        self.assertTrue(answer.headers["Content-Type"].startswith("text/html"))
+        self.assertIn(b"port is not open", answer.body)
+
     def test_a_server_that_is_just_starting_is_waited_for(self):
         handle = shared().commands.run("sleep 0.1; exec python3 -m http.server --bind 127.0.0.1 8082", background=True, timeout=0)
         until(lambda: raw("GET", "/", headers=port_headers(8082)).status == 200, "it answers")
@@ -137,6 +143,13 @@ class Ends(Case):
             threading.Timer(0.2, sandbox.kill).start()
             with self.assertRaises((ConnectionError, OSError)):
                 next(frames)
+
+    def test_expired_mid_command_is_not_running_too(self):
+        sandbox = Sandbox.create(timeout=60)
+        handle = sandbox.commands.run("sleep 60", background=True)
+        sandbox.set_timeout(1)
+        with self.assertRaises(SandboxNotRunningException):
+            handle.wait()
 
     def test_expiry_ends_within_a_second_or_so(self):
         sandbox = Sandbox.create(timeout=60)

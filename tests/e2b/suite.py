@@ -23,8 +23,8 @@ AT_ONCE = 2
 def parts():
     """{name: command}"""
     python = {p.stem.removesuffix("_test"): [str(packages.PYTHON), str(p)] for p in sorted(HERE.glob("*_test.py"))}
-    test = packages.JS / "conformance.test.mjs"
-    javascript = {f"js-{name}": [packages.node(), "--test", str(test)] for name in ("e2b", "e2b-old")}
+    javascript = {f"js-{what}-{name}": [packages.node(), "--test", str(packages.JS / f"{what}.test.mjs")]
+                  for what in ("conformance", "control") for name in ("e2b", "e2b-old")}
     return {**python, **javascript}
 
 
@@ -38,7 +38,7 @@ def environment(daemon, name):
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["TINDERBOX_DOMAIN"] = "localhost"
     env["TINDERBOX_PREFIX"] = PREFIX
-    env["TINDERBOX_E2B_JS"] = name.removeprefix("js-")
+    env["TINDERBOX_E2B_JS"] = "e2b-old" if name.endswith("e2b-old") else "e2b"
     return env
 
 
@@ -65,7 +65,8 @@ def run(daemon, commands):
 
 def main(wanted):
     packages.prepare()
-    (packages.JS / "conformance.test.mjs").write_bytes((HERE / "js/conformance.test.mjs").read_bytes())
+    for source in HERE.glob("js/*.mjs"):  # where the packages are: node looks for them from the program's own place
+        (packages.JS / source.name).write_bytes(source.read_bytes())
     commands = {name: command for name, command in parts().items() if not wanted or name in wanted}
     if not commands:
         sys.exit(f"no such part; there are: {' '.join(parts())}")
