@@ -29,6 +29,9 @@ constexpr std::int64_t kRetryAfterMs = 30'000;
 // After its first answer the guest still has a little to do; what is done before the snapshot is
 // done once, and not in every clone.
 constexpr std::chrono::milliseconds kSettle{200};
+// Raised where a guest boots into something better on the same kernel and VMM: boot snapshots from
+// before still run, and are made again.
+constexpr int kRevision = 2;
 
 }  // namespace
 
@@ -37,9 +40,9 @@ Result<std::string> Boots::IdOf(const image::Template& source, Shape shape) {
   const vmm::Capabilities& driver = options_.driver.capabilities();
   // The rate of the clock is measured, and never twice the same: MisfitOf() compares it.
   return image::IdFromText(fmt::format(
-      "boot {} {} {} {} {} {} {} {} {} {} {}", source.id, source.created_at, kernel.version,
-      kernel.build, fmt::join(options_.dns, ","), driver.vmm, driver.version, driver.cpu,
-      AcceleratorName(driver.accelerator), shape.memory_mib, shape.cpus));
+      "boot {} {} {} {} {} {} {} {} {} {} {} {}", kRevision, source.id, source.created_at,
+      kernel.version, kernel.build, fmt::join(options_.dns, ","), driver.vmm, driver.version,
+      driver.cpu, AcceleratorName(driver.accelerator), shape.memory_mib, shape.cpus));
 }
 
 Result<image::Template> Boots::Find(const image::Template& source, Shape shape) {

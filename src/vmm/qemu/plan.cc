@@ -70,9 +70,10 @@ void AddMachine(Arguments& args, const VmSpec& spec, Accelerator accelerator) {
   } else {
     args.Add("-accel", fmt::format("tcg,tb-size={}", kTranslationMib));
     // Without what only slows an emulator down: a fifth level of page tables to walk at each miss
-    // of the TLB, and the kernel's guards against its own users, each of which ends a translated
-    // block.
-    args.Add("-cpu", "max,la57=off,smap=off,smep=off,umip=off,pku=off");
+    // of the TLB; the kernel's guards against its own users, each of which ends a translated
+    // block; and the promise that `rep movsb` is quick: it goes byte by byte here, and a kernel
+    // that is not told so copies by 8 bytes (4 times quicker) and clears pages 10 times quicker.
+    args.Add("-cpu", "max,la57=off,smap=off,smep=off,umip=off,pku=off,erms=off,fsrm=off");
   }
   args.Add("-smp", std::to_string(spec.cpus));
   args.Add("-m", fmt::format("{}M", spec.memory_mib));

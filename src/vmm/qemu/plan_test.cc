@@ -47,7 +47,7 @@ std::vector<std::string> FullArgv() {
       "-accel",
       "tcg,tb-size=128",
       "-cpu",
-      "max,la57=off,smap=off,smep=off,umip=off,pku=off",
+      "max,la57=off,smap=off,smep=off,umip=off,pku=off,erms=off,fsrm=off",
       "-smp",
       "2",
       "-m",
