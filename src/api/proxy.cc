@@ -252,7 +252,8 @@ net::Task<> Proxy::PassAnswer(FlowPtr flow, UpstreamHead head) {
   const bool flush = !upstream.has_buffered() && !upstream.body_finished();
   Result<> sent =
       co_await exchange.BeginStream(head.status, EndToEnd(head.headers), head.length, flush);
-  std::string buffer(upstream.body_finished() ? 0 : kBuffer, '\0');
+  const std::size_t room = std::min<std::uint64_t>(head.length.value_or(kBuffer), kBuffer);
+  std::string buffer(upstream.body_finished() ? 0 : std::max<std::size_t>(room, 1), '\0');
   while (sent && !upstream.body_finished()) {
     const Result<std::size_t> n = co_await upstream.ReadSome(buffer);
     if (!n) co_return exchange.Abort();  // half an answer must not pass for a whole one

@@ -54,11 +54,15 @@ net::AsyncResult<> Upstream::Write(std::string_view a, std::string_view b, std::
 net::AsyncResult<std::size_t> Upstream::Fill() {
   while (true) {
     if (closed_) co_return Gone();
+    ssize_t n = 0;
+    int err = 0;
     const std::size_t old = in_.size();
-    in_.resize(old + kReadChunk);
-    const ssize_t n = ::recv(socket_.native_handle(), in_.data() + old, kReadChunk, MSG_DONTWAIT);
-    const int err = errno;
-    in_.resize(old + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+    // Unlike resize, this clears nothing first.
+    in_.resize_and_overwrite(old + kReadChunk, [&](char* data, std::size_t) {
+      n = ::recv(socket_.native_handle(), data + old, kReadChunk, MSG_DONTWAIT);
+      err = errno;
+      return old + static_cast<std::size_t>(std::max<ssize_t>(n, 0));
+    });
     if (n > 0) silent_ = false;
     if (n == 0) ended_ = true;
     if (n >= 0) co_return static_cast<std::size_t>(n);

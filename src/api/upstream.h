@@ -49,6 +49,8 @@ class Upstream {
   bool silent() const { return silent_; }
   // The exchange is over and the guest agreed to another.
   bool reusable() const;
+  // Gives back the room for what is received: for one that waits, reusable(), for its next request.
+  void ReleaseBuffer() { in_ = std::string(); }
   // Still open, and quiet: what a kept connection must be before it carries another request.
   bool IsQuiet() const;
 

@@ -5,7 +5,9 @@
 namespace tinderbox::api {
 namespace {
 
-constexpr std::size_t kPerPort = 8;
+// As many as a busy server has callers at once: each that is not kept costs the next one a
+// connection, and that a thread that enters the guest's namespace.
+constexpr std::size_t kPerPort = 64;
 constexpr std::size_t kInAll = 1024;
 // Below the idle limits of the agent (300 s) and of the usual servers (Node closes after 5 s).
 constexpr std::chrono::seconds kKept{4};
@@ -32,6 +34,7 @@ void UpstreamPool::Give(const std::string& id, std::uint16_t port,
   if (!upstream->reusable() || size_ >= kInAll) return;
   std::vector<Idle>& kept = idle_[{id, port}];
   if (kept.size() >= kPerPort) return;
+  upstream->ReleaseBuffer();
   kept.push_back({std::move(upstream), Clock::now()});
   ++size_;
   ScheduleSweep();
