@@ -173,7 +173,7 @@ net::AsyncResult<> Proxy::Connect(FlowPtr flow, bool may_reuse) {
                           : error.code();
     co_return base::Fail(code, error.ToString());
   }
-  flow->upstream = std::make_shared<Upstream>(std::move(*socket));
+  flow->upstream = std::make_shared<Upstream>(net::Stream(std::move(*socket)));
   co_return Result<>{};
 }
 

@@ -34,16 +34,29 @@ std::unexpected<base::Error> NoHttp(std::string_view why) {
 
 net::AsyncResult<> Upstream::WaitReady(net::StreamSocket::wait_type type) {
   boost::system::error_code ec;
-  co_await socket_.async_wait(type, asio::redirect_error(asio::use_awaitable, ec));
+  co_await stream_.socket().async_wait(type, asio::redirect_error(asio::use_awaitable, ec));
   if (closed_ || ec) co_return Gone();
+  co_return base::Result<>{};
+}
+
+net::AsyncResult<> Upstream::Handshake() {
+  using Step = net::TlsEngine::Step;
+  while (stream_.tls() != nullptr) {
+    if (closed_) co_return Gone();
+    const Step step = stream_.tls()->Handshake();
+    if (step == Step::kDone) break;
+    if (step == Step::kFailed) co_return Fail(Code::kDataLoss, "the guest's port speaks no TLS");
+    CO_TRY_VOID(co_await WaitReady(step == Step::kWantRead ? net::StreamSocket::wait_read
+                                                           : net::StreamSocket::wait_write));
+  }
   co_return base::Result<>{};
 }
 
 net::AsyncResult<> Upstream::Write(std::string_view a, std::string_view b, std::string_view c) {
   net::Gather gather(a, b, c);
-  while (!gather.done()) {
+  while (!stream_.Sent(gather)) {
     if (closed_) co_return Gone();
-    if (gather.SendSome(socket_.native_handle()) >= 0 || errno == EINTR) continue;
+    if (stream_.Send(gather) >= 0 || errno == EINTR) continue;
     if (errno != EAGAIN) co_return Gone();
     CO_TRY_VOID(co_await WaitReady(net::StreamSocket::wait_write));
   }
@@ -59,7 +72,7 @@ net::AsyncResult<std::size_t> Upstream::Fill() {
     const std::size_t old = in_.size();
     // Unlike resize, this clears nothing first.
     in_.resize_and_overwrite(old + kReadChunk, [&](char* data, std::size_t) {
-      n = ::recv(socket_.native_handle(), data + old, kReadChunk, MSG_DONTWAIT);
+      n = stream_.Receive(std::span(data + old, kReadChunk));
       err = errno;
       return old + static_cast<std::size_t>(std::max<ssize_t>(n, 0));
     });
@@ -167,24 +180,17 @@ bool Upstream::reusable() const {
          in_.empty();
 }
 
-bool Upstream::IsQuiet() const {
-  if (closed_) return false;
-  char byte;
-  const ssize_t n = ::recv(const_cast<net::StreamSocket&>(socket_).native_handle(), &byte, 1,
-                           MSG_PEEK | MSG_DONTWAIT);
-  return n < 0 && errno == EAGAIN;
-}
+bool Upstream::IsQuiet() const { return !closed_ && stream_.Peek() < 0 && errno == EAGAIN; }
 
 void Upstream::Close() {
   if (closed_) return;
   closed_ = true;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.Close();
 }
 
 net::UpgradedSocket Upstream::Take() {
   closed_ = true;
-  return {std::move(socket_), std::exchange(in_, {})};
+  return {std::move(stream_), std::exchange(in_, {})};
 }
 
 }  // namespace tinderbox::api

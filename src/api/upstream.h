@@ -13,6 +13,7 @@
 
 #include "net/http_message.h"
 #include "net/http_server.h"
+#include "net/stream.h"
 
 namespace tinderbox::api {
 
@@ -29,11 +30,13 @@ struct UpstreamHead {
 // kDataLoss for what is no HTTP or is cut short.
 class Upstream {
  public:
-  // Takes a connected, non-blocking socket.
-  explicit Upstream(net::StreamSocket socket) : socket_(std::move(socket)) {}
+  // Takes a connected, non-blocking socket; one with TLS needs Handshake first.
+  explicit Upstream(net::Stream stream) : stream_(std::move(stream)) {}
   Upstream(const Upstream&) = delete;
   Upstream& operator=(const Upstream&) = delete;
 
+  // kDataLoss where the other side speaks no TLS that we know.
+  net::AsyncResult<> Handshake();
   // All three parts, in order.
   net::AsyncResult<> Write(std::string_view a, std::string_view b = {}, std::string_view c = {});
 
@@ -69,7 +72,7 @@ class Upstream {
   base::Result<bool> ParseHead(bool to_head);
   base::Result<UpstreamHead> TakeHead();
 
-  net::StreamSocket socket_;
+  net::Stream stream_;
   std::string in_;  // received, not parsed yet
   std::optional<Parser> parser_;
   bool silent_ = true;

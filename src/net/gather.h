@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 namespace tinderbox::net {
@@ -23,6 +24,7 @@ class Gather {
   }
 
   bool done() const { return first_ == count_; }
+  std::span<const iovec> left() const { return std::span(parts_).subspan(first_, count_ - first_); }
 
   // Sends what the socket takes at once, without SIGPIPE; never blocks. Negative, with errno, where
   // it takes nothing (EAGAIN) or is gone.
@@ -35,7 +37,7 @@ class Gather {
     return sent;
   }
 
- private:
+  // The first `n` bytes of what is left are on their way.
   void Advance(std::size_t n) {
     for (; first_ < count_ && n >= parts_[first_].iov_len; ++first_) n -= parts_[first_].iov_len;
     if (first_ == count_) return;
@@ -43,6 +45,7 @@ class Gather {
     parts_[first_].iov_len -= n;
   }
 
+ private:
   std::array<iovec, 3> parts_{};
   std::size_t first_ = 0;
   std::size_t count_ = 0;

@@ -37,11 +37,11 @@ std::string ErrorBody(unsigned status, std::string_view message) {
   return boost::json::serialize(body);
 }
 
-// One recv(2) behind what `in` holds. By way of a buffer of the thread's: thousands of connections
+// One Receive behind what `in` holds. By way of a buffer of the thread's: thousands of connections
 // that wait for something hold no room for it.
-ssize_t ReceiveInto(int fd, std::string& in) {
+ssize_t ReceiveInto(Stream& stream, std::string& in) {
   static thread_local std::array<char, kReadChunk> chunk;
-  const ssize_t n = ::recv(fd, chunk.data(), chunk.size(), MSG_DONTWAIT);
+  const ssize_t n = stream.Receive(chunk);
   if (n > 0) in.append(chunk.data(), static_cast<std::size_t>(n));
   return n;
 }
@@ -60,15 +60,20 @@ void SplitTarget(RequestHead& head) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(StreamSocket socket, HttpPeer peer, const HttpLimits& limits)
-    : socket_(std::move(socket)),
+HttpConnection::HttpConnection(Stream stream, HttpPeer peer, const HttpLimits& limits)
+    : stream_(std::move(stream)),
       peer_(std::move(peer)),
       limits_(limits),
-      gone_timer_(socket_.get_executor(), Clock::time_point::max()) {}
+      gone_timer_(stream_.socket().get_executor(), Clock::time_point::max()) {}
 
 // --- The loop over requests
 
 Task<> HttpConnection::Run(HttpHandler handler) {
+  if (stream_.tls() != nullptr) {
+    // An error of the handshake is the client's to see, by an alert; there is nothing to say here.
+    const auto end = Clock::now() + limits_.handshake_timeout;
+    if (co_await RefusePlain() || !co_await Handshake(end)) co_return Close();
+  }
   while (!closing_ && !closed_) {
     if (!co_await ServeOne(handler)) break;
   }
@@ -114,6 +119,51 @@ Task<bool> HttpConnection::ServeOne(HttpHandler& handler) {
   co_return true;
 }
 
+// --- TLS, before anything else
+
+// What begins like a request's method is no handshake: told so in words, since whoever took
+// "http://" for "https://" learns nothing from an alert.
+Task<bool> HttpConnection::RefusePlain() {
+  char first = 0;
+  const int fd = stream_.socket().native_handle();
+  while (::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0) {
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) co_return false;
+    if (!co_await WaitReady(StreamSocket::wait_read, limits_.handshake_timeout)) co_return false;
+  }
+  if (first < 'A' || first > 'Z') co_return false;
+  static constexpr std::string_view kAnswer =
+      "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+      "Content-Length: 32\r\nConnection: close\r\n\r\nThis port speaks TLS: use https\n";
+  (void)::send(fd, kAnswer.data(), kAnswer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  ::shutdown(fd, SHUT_WR);
+  // Unread input would make the end a reset, which overtakes the answer.
+  std::array<char, 4096> sink;
+  const auto end = Clock::now() + kDrainTime;
+  std::size_t drained = 0;
+  while (!closed_ && drained < kDrainBytes && Clock::now() < end) {
+    const ssize_t n = ::recv(fd, sink.data(), sink.size(), MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) break;
+    if (n > 0) drained += static_cast<std::size_t>(n);
+    if (n < 0 && errno == EAGAIN && !co_await WaitReady(StreamSocket::wait_read, kDrainTime)) break;
+  }
+  co_return true;
+}
+
+AsyncResult<> HttpConnection::Handshake(Clock::time_point end) {
+  while (!closed_) {
+    const TlsEngine::Step step = stream_.tls()->Handshake();
+    if (step == TlsEngine::Step::kDone) co_return base::Result<>{};
+    if (step == TlsEngine::Step::kFailed) break;
+    const auto left = std::chrono::ceil<std::chrono::seconds>(end - Clock::now());
+    if (left.count() <= 0) break;
+    CO_TRY_VOID(co_await WaitReady(
+        step == TlsEngine::Step::kWantRead ? StreamSocket::wait_read : StreamSocket::wait_write,
+        left));
+  }
+  co_return std::unexpected(GoneError());
+}
+
 // --- Input
 
 AsyncResult<> HttpConnection::WaitReady(StreamSocket::wait_type type,
@@ -122,7 +172,7 @@ AsyncResult<> HttpConnection::WaitReady(StreamSocket::wait_type type,
   deadline = timeout.count() > 0 ? Clock::now() + timeout : Clock::time_point::max();
   while (true) {
     boost::system::error_code ec;
-    co_await socket_.async_wait(type, asio::redirect_error(asio::use_awaitable, ec));
+    co_await stream_.socket().async_wait(type, asio::redirect_error(asio::use_awaitable, ec));
     if (closed_) co_return std::unexpected(GoneError());
     if (!ec) break;
     if (ec != asio::error::operation_aborted) co_return std::unexpected(GoneError());
@@ -140,7 +190,7 @@ AsyncResult<std::size_t> HttpConnection::Fill(std::chrono::seconds timeout) {
   while (true) {
     if (closed_) co_return std::unexpected(GoneError());
     const std::size_t old = in_.size();
-    const ssize_t n = ReceiveInto(socket_.native_handle(), in_);
+    const ssize_t n = ReceiveInto(stream_, in_);
     if (n >= 0) co_return static_cast<std::size_t>(n);
     if (errno == EINTR) continue;
     if (errno != EAGAIN) co_return std::unexpected(GoneError());
@@ -321,11 +371,11 @@ Task<> HttpConnection::Linger() {
   if (closed_) co_return;
   int unread = 0;
   if (parser_->is_done() && in_.empty() &&
-      ::ioctl(socket_.native_handle(), FIONREAD, &unread) == 0 && unread == 0) {
+      ::ioctl(stream_.socket().native_handle(), FIONREAD, &unread) == 0 && unread == 0) {
     Close();
     co_return;
   }
-  ::shutdown(socket_.native_handle(), SHUT_WR);
+  stream_.EndSending();
   const auto end = Clock::now() + kDrainTime;
   std::size_t drained = 0;
   while (!closed_ && drained < kLingerBytes && Clock::now() < end) {
@@ -350,15 +400,14 @@ void HttpConnection::CloseWhenIdle() {
 void HttpConnection::Close() {
   if (closed_ || taken_) return;
   closed_ = true;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.Close();
   MarkGone();
 }
 
 void HttpConnection::CheckDeadlines(Clock::time_point now) {
   if (closed_ || taken_) return;
   boost::system::error_code ignored;
-  if (now >= read_deadline_ || now >= write_deadline_) socket_.cancel(ignored);
+  if (now >= read_deadline_ || now >= write_deadline_) stream_.socket().cancel(ignored);
 }
 
 // --- Watching for the client's end while nothing is read
@@ -366,13 +415,14 @@ void HttpConnection::CheckDeadlines(Clock::time_point now) {
 void HttpConnection::Watch() {
   if (watching_ || gone_ || closed_ || taken_) return;
   watching_ = true;
-  socket_.async_wait(StreamSocket::wait_read,
-                     [self = shared_from_this(), generation = generation_](auto ec) {
-                       if (self->generation_ != generation || self->closed_) return;
-                       self->watching_ = false;
-                       if (ec && ec != asio::error::operation_aborted) return self->MarkGone();
-                       self->OnWatched();
-                     });
+  stream_.socket().async_wait(StreamSocket::wait_read,
+                              [self = shared_from_this(), generation = generation_](auto ec) {
+                                if (self->generation_ != generation || self->closed_) return;
+                                self->watching_ = false;
+                                if (ec && ec != asio::error::operation_aborted)
+                                  return self->MarkGone();
+                                self->OnWatched();
+                              });
 }
 
 void HttpConnection::OnWatched() {
@@ -381,7 +431,7 @@ void HttpConnection::OnWatched() {
   // bounds.
   std::array<char, 4096> chunk;
   while (in_.size() < kReadChunk) {
-    const ssize_t n = ::recv(socket_.native_handle(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    const ssize_t n = stream_.Receive(chunk);
     if (n <= 0) break;
     in_.append(chunk.data(), static_cast<std::size_t>(n));
   }
@@ -391,8 +441,7 @@ void HttpConnection::OnWatched() {
 bool HttpConnection::Gone() {
   if (gone_ || closed_) return true;
   if (taken_) return false;
-  char byte;
-  const ssize_t n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t n = stream_.Peek();
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 

@@ -20,7 +20,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
   using Clock = std::chrono::steady_clock;
 
-  HttpConnection(StreamSocket socket, HttpPeer peer, const HttpLimits& limits);
+  HttpConnection(Stream stream, HttpPeer peer, const HttpLimits& limits);
 
   // Serves requests until one side has had enough. Ends without throwing.
   Task<> Run(HttpHandler handler);
@@ -42,6 +42,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   enum class Response { kNone, kStreaming, kFinished };
 
   // --- Input (http_connection.cc)
+  AsyncResult<> Handshake(Clock::time_point end);
+  Task<bool> RefusePlain();
   AsyncResult<std::size_t> Fill(std::chrono::seconds timeout);
   AsyncResult<bool> ReadHead();
   Task<unsigned> CheckHead();
@@ -72,7 +74,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void MarkGone();
   bool Gone();
 
-  StreamSocket socket_;
+  Stream stream_;
   HttpPeer peer_;
   const HttpLimits limits_;
   std::string in_;  // received, not parsed yet

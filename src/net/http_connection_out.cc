@@ -80,9 +80,9 @@ std::string HttpConnection::HeadText(unsigned status, const HeaderList& headers,
 // Writes the parts in order with as few system calls as the socket allows.
 AsyncResult<> HttpConnection::Send(std::string_view a, std::string_view b, std::string_view c) {
   Gather gather(a, b, c);
-  while (!gather.done()) {
+  while (!stream_.Sent(gather)) {
     if (closed_ || taken_) co_return std::unexpected(GoneError());
-    if (gather.SendSome(socket_.native_handle()) >= 0 || errno == EINTR) continue;
+    if (stream_.Send(gather) >= 0 || errno == EINTR) continue;
     if (errno != EAGAIN) {
       keep_alive_ = false;
       MarkGone();
@@ -148,9 +148,9 @@ AsyncResult<> HttpConnection::Finish() {
 
 void HttpConnection::Abort() {
   if (closed_ || taken_) return;
-  const linger reset{1, 0};
-  ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  Close();
+  closed_ = true;
+  stream_.Reset();
+  MarkGone();
 }
 
 UpgradedSocket HttpConnection::TakeSocket() {
@@ -158,9 +158,9 @@ UpgradedSocket HttpConnection::TakeSocket() {
   read_deadline_ = write_deadline_ = Clock::time_point::max();
   // A watch that is still waiting on this socket is ended here; moving it would be undefined.
   boost::system::error_code ignored;
-  socket_.cancel(ignored);
+  stream_.socket().cancel(ignored);
   ++generation_;
-  return UpgradedSocket{std::move(socket_), std::exchange(in_, {})};
+  return UpgradedSocket{std::move(stream_), std::exchange(in_, {})};
 }
 
 }  // namespace tinderbox::net::internal

@@ -92,11 +92,11 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
         sweep(context),
         ended(context, std::chrono::steady_clock::time_point::max()) {}
 
-  void Listen(sys::UniqueFd fd);
-  Task<> AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener);
-  bool AcceptOne(int listening);
+  void Listen(sys::UniqueFd fd, TlsAcceptor tls = {});
+  Task<> AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener, TlsAcceptor tls);
+  bool AcceptOne(int listening, const TlsAcceptor& tls);
   bool MakeRoom();
-  void Serve(sys::UniqueFd fd, const Address& address);
+  void Serve(sys::UniqueFd fd, const Address& address, const TlsAcceptor& tls);
   Task<> RunConnection(std::shared_ptr<HttpConnection> connection);
   void ScheduleSweep();
   void CloseListeners();
@@ -113,14 +113,15 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   bool stopping = false;
 };
 
-void HttpServer::State::Listen(sys::UniqueFd fd) {
+void HttpServer::State::Listen(sys::UniqueFd fd, TlsAcceptor tls) {
   auto listener = std::make_shared<asio::posix::stream_descriptor>(io);
   listener->assign(fd.Release());
   listeners.push_back(listener);
-  asio::co_spawn(io, AcceptFrom(listener), asio::detached);
+  asio::co_spawn(io, AcceptFrom(listener, std::move(tls)), asio::detached);
 }
 
-Task<> HttpServer::State::AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener) {
+Task<> HttpServer::State::AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener,
+                                     TlsAcceptor tls) {
   const auto self = shared_from_this();
   asio::steady_timer pause(io);
   while (!stopping) {
@@ -128,7 +129,7 @@ Task<> HttpServer::State::AcceptFrom(std::shared_ptr<asio::posix::stream_descrip
     co_await listener->async_wait(asio::posix::stream_descriptor::wait_read,
                                   asio::redirect_error(asio::use_awaitable, ec));
     if (ec || !listener->is_open()) co_return;
-    while (!stopping && AcceptOne(listener->native_handle())) {
+    while (!stopping && AcceptOne(listener->native_handle(), tls)) {
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       base::LogWarning("accept connection: ignoring", {{"error", std::strerror(errno)}});
@@ -139,16 +140,16 @@ Task<> HttpServer::State::AcceptFrom(std::shared_ptr<asio::posix::stream_descrip
 }
 
 // True where there may be more; else errno says why not.
-bool HttpServer::State::AcceptOne(int listening) {
+bool HttpServer::State::AcceptOne(int listening, const TlsAcceptor& tls) {
   Address address{};
   socklen_t length = sizeof(address);
   sys::UniqueFd fd(::accept4(listening, &address.base, &length, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) return errno == EINTR || errno == ECONNABORTED || errno == EPROTO;
   if (connections.size() >= limits.connections && !MakeRoom()) {
-    RefuseBusy(fd.get());
+    if (!tls) RefuseBusy(fd.get());  // with TLS, words would be no words
     return true;
   }
-  Serve(std::move(fd), address);
+  Serve(std::move(fd), address, tls);
   return true;
 }
 
@@ -169,7 +170,7 @@ bool HttpServer::State::MakeRoom() {
   return chosen != nullptr;
 }
 
-void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address) {
+void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address, const TlsAcceptor& tls) {
   const int family = address.base.sa_family;
   HttpPeer peer;
   DescribePeer(peer, fd.get(), address);
@@ -178,13 +179,16 @@ void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address) {
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
   }
+  std::unique_ptr<TlsEngine> engine;
+  if (tls && !(engine = tls(fd.get()))) return;
   StreamSocket socket(io);
   boost::system::error_code ec;
   socket.assign(asio::generic::stream_protocol(family, peer.is_unix ? 0 : IPPROTO_TCP), fd.get(),
                 ec);
   if (ec) return;
   (void)fd.Release();
-  auto connection = std::make_shared<HttpConnection>(std::move(socket), std::move(peer), limits);
+  auto connection = std::make_shared<HttpConnection>(Stream(std::move(socket), std::move(engine)),
+                                                     std::move(peer), limits);
   connections.insert(connection);
   asio::co_spawn(io, RunConnection(connection), asio::detached);
   ScheduleSweep();
@@ -236,7 +240,8 @@ HttpServer::~HttpServer() {
   state_->CloseAll();
 }
 
-base::Result<std::uint16_t> HttpServer::ListenTcp(const std::string& address, std::uint16_t port) {
+base::Result<std::uint16_t> HttpServer::ListenTcp(const std::string& address, std::uint16_t port,
+                                                  TlsAcceptor tls) {
   const std::string name = fmt::format("{}:{}", address, port);
   Address bound{};
   socklen_t length = sizeof(bound.v4);
@@ -267,7 +272,7 @@ base::Result<std::uint16_t> HttpServer::ListenTcp(const std::string& address, st
   if (::getsockname(fd.get(), &bound.base, &length) != 0) {
     return base::FailErrno(errno, fmt::format("read address of '{}'", name));
   }
-  state_->Listen(std::move(fd));
+  state_->Listen(std::move(fd), std::move(tls));
   return ntohs(bound.base.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
 }
 

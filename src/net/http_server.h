@@ -4,7 +4,6 @@
 
 #include <sys/types.h>
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <cstdint>
@@ -18,14 +17,13 @@
 #include "base/deadline.h"
 #include "base/error.h"
 #include "net/http_message.h"
+#include "net/stream.h"
 #include "sys/fd.h"
 
 // An HTTP/1.1 server of coroutines, for the daemon and for the agent. All of it belongs to the one
 // thread that runs its io_context; nothing here may be called from another. Everything a client
 // sends is bounded in size and time.
 namespace tinderbox::net {
-
-using StreamSocket = boost::asio::generic::stream_protocol::socket;
 
 struct HttpLimits {
   std::size_t header_bytes = 64 << 10;  // request line and header fields together; beyond: 431
@@ -34,10 +32,11 @@ struct HttpLimits {
   // Beyond: one that waits for a request makes room, if any has for a second; else 503 and close.
   std::size_t connections = 1000;
   // Time limits, kept to within a second; zero is none.
-  std::chrono::seconds head_timeout{30};   // from a request's first byte to the end of its head
-  std::chrono::seconds idle_timeout{300};  // between requests on a kept connection
-  std::chrono::seconds body_timeout{60};   // one ReadSome without a byte
-  std::chrono::seconds write_timeout{60};  // a write without progress
+  std::chrono::seconds handshake_timeout{10};  // of TLS, in all
+  std::chrono::seconds head_timeout{30};       // from a request's first byte to the end of its head
+  std::chrono::seconds idle_timeout{300};      // between requests on a kept connection
+  std::chrono::seconds body_timeout{60};       // one ReadSome without a byte
+  std::chrono::seconds write_timeout{60};      // a write without progress
 };
 
 // Who is at the other end.
@@ -62,7 +61,7 @@ struct RequestHead {
 
 // A connection that has left HTTP (after a 101).
 struct UpgradedSocket {
-  StreamSocket socket;
+  Stream stream;
   std::string buffered;  // bytes the client sent behind its request head; they come first
 };
 
@@ -149,8 +148,11 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Binds and listens; `address` is an IP literal. Port 0 takes a free one. Returns the port.
-  base::Result<std::uint16_t> ListenTcp(const std::string& address, std::uint16_t port);
+  // Binds and listens; `address` is an IP literal. Port 0 takes a free one. Returns the port. With
+  // `tls` that port speaks TLS alone; a plain request is told so with 400. A handshake counts like
+  // a connection that has not sent a request yet.
+  base::Result<std::uint16_t> ListenTcp(const std::string& address, std::uint16_t port,
+                                        TlsAcceptor tls = {});
   // Replaces a socket file that nobody listens on; kAlreadyExists where somebody does.
   base::Result<> ListenUnix(const std::string& path, mode_t mode);
   // Takes a listening socket of either kind.

@@ -373,7 +373,8 @@ TEST_F(HttpServerTest, UpgradeHandsTheSocketOver) {
     EXPECT_TRUE(taken.has_value());
     if (!taken) co_return;
     std::string answer = "got:" + taken->buffered;
-    (void)::send(taken->socket.native_handle(), answer.data(), answer.size(), MSG_NOSIGNAL);
+    (void)::send(taken->stream.socket().native_handle(), answer.data(), answer.size(),
+                 MSG_NOSIGNAL);
   });
   RawClient client(port_);
   client.Send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nraw");

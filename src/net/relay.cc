@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/relay.h"
 
-#include <sys/socket.h>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -11,6 +9,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <utility>
+
+#include "net/gather.h"
 
 namespace tinderbox::net {
 namespace {
@@ -25,14 +25,14 @@ Relay::Relay(UpgradedSocket a, UpgradedSocket b, std::chrono::seconds linger)
     : a_(std::move(a)),
       b_(std::move(b)),
       patience_(linger),
-      linger_(a_.socket.get_executor()),
-      ended_(a_.socket.get_executor(), std::chrono::steady_clock::time_point::max()) {}
+      linger_(a_.stream.socket().get_executor()),
+      ended_(a_.stream.socket().get_executor(), std::chrono::steady_clock::time_point::max()) {}
 
 Task<> Relay::Run() {
   const auto self = shared_from_this();
   running_ = 2;
   const auto pump = [self](UpgradedSocket& from, UpgradedSocket& to) {
-    asio::co_spawn(self->a_.socket.get_executor(), self->Pump(from, to),
+    asio::co_spawn(self->a_.stream.socket().get_executor(), self->Pump(from, to),
                    [self](std::exception_ptr) {
                      --self->running_;
                      if (self->running_ == 0) self->ended_.cancel();
@@ -48,42 +48,36 @@ Task<> Relay::Run() {
   if (!closed_) Reset();
 }
 
-Task<bool> Relay::Send(StreamSocket& socket, std::string_view data) {
-  while (!data.empty()) {
+Task<bool> Relay::Send(Stream& stream, std::string_view data) {
+  Gather gather(data, {}, {});
+  while (!stream.Sent(gather)) {
     if (closed_) co_return false;
-    const ssize_t n =
-        ::send(socket.native_handle(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0) {
-      data.remove_prefix(static_cast<std::size_t>(n));
-    } else if (errno == EAGAIN) {
-      boost::system::error_code ec;
-      co_await socket.async_wait(StreamSocket::wait_write,
-                                 asio::redirect_error(asio::use_awaitable, ec));
-      if (ec) co_return false;
-    } else if (errno != EINTR) {
-      co_return false;
-    }
+    if (stream.Send(gather) >= 0 || errno == EINTR) continue;
+    if (errno != EAGAIN) co_return false;
+    boost::system::error_code ec;
+    co_await stream.socket().async_wait(StreamSocket::wait_write,
+                                        asio::redirect_error(asio::use_awaitable, ec));
+    if (ec) co_return false;
   }
   co_return true;
 }
 
 Task<> Relay::Pump(UpgradedSocket& from, UpgradedSocket& to) {
   std::string buffer = std::exchange(from.buffered, {});
-  bool alive = co_await Send(to.socket, buffer);
+  bool alive = co_await Send(to.stream, buffer);
   buffer.resize(kBuffer);
   bool ended = false;
   while (alive && !ended && !closed_) {
-    const ssize_t n =
-        ::recv(from.socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = from.stream.Receive(buffer);
     if (n > 0) {
       alive =
-          co_await Send(to.socket, std::string_view(buffer.data(), static_cast<std::size_t>(n)));
+          co_await Send(to.stream, std::string_view(buffer.data(), static_cast<std::size_t>(n)));
     } else if (n == 0) {
       ended = true;
     } else if (errno == EAGAIN) {
       boost::system::error_code ec;
-      co_await from.socket.async_wait(StreamSocket::wait_read,
-                                      asio::redirect_error(asio::use_awaitable, ec));
+      co_await from.stream.socket().async_wait(StreamSocket::wait_read,
+                                               asio::redirect_error(asio::use_awaitable, ec));
       alive = !ec;
     } else {
       alive = errno == EINTR;
@@ -95,7 +89,7 @@ Task<> Relay::Pump(UpgradedSocket& from, UpgradedSocket& to) {
     co_return;
   }
   // The other direction may have more to say, but not without end.
-  ::shutdown(to.socket.native_handle(), SHUT_WR);
+  to.stream.EndSending();
   linger_.expires_after(patience_);
   linger_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
     if (!ec) self->Reset();
@@ -105,14 +99,13 @@ Task<> Relay::Pump(UpgradedSocket& from, UpgradedSocket& to) {
 void Relay::Reset() {
   if (closed_) return;
   closed_ = true;
-  boost::system::error_code ignored;
-  for (StreamSocket* socket : {&a_.socket, &b_.socket}) {
+  for (Stream* stream : {&a_.stream, &b_.stream}) {
     // After two orderly ends this is no reset: there is nothing left to cut off.
     if (running_ > 0) {
-      const linger reset{1, 0};
-      ::setsockopt(socket->native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+      stream->Reset();
+    } else {
+      stream->Close();
     }
-    socket->close(ignored);
   }
 }
 

@@ -11,8 +11,8 @@
 
 namespace tinderbox::net {
 
-// Bytes both ways between two sockets that have left HTTP (WebSocket and the like), with a fixed
-// buffer each way, so that a slow reader holds up its writer. Belongs to the loop's thread.
+// Bytes both ways between two connections that have left HTTP (WebSocket and the like), with a
+// fixed buffer each way, so that a slow reader holds up its writer. Belongs to the loop's thread.
 class Relay : public std::enable_shared_from_this<Relay> {
  public:
   Relay(UpgradedSocket a, UpgradedSocket b, std::chrono::seconds linger = std::chrono::seconds(60));
@@ -24,7 +24,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
 
  private:
   Task<> Pump(UpgradedSocket& from, UpgradedSocket& to);
-  Task<bool> Send(StreamSocket& socket, std::string_view data);
+  Task<bool> Send(Stream& stream, std::string_view data);
 
   UpgradedSocket a_;
   UpgradedSocket b_;
