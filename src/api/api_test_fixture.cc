@@ -47,7 +47,9 @@ Result<SandboxInfo> FakeManager::Create(const sandbox::CreateRequest& request) {
   }
   SandboxInfo info = Running("inew" + std::to_string(creates.size()));
   info.metadata = request.metadata;
-  info.options_json = request.options_json;
+  if (!request.public_ports) info.ports.traffic_token = "traffic-of-" + info.id;
+  info.ports.mask_host = request.mask_host;
+  info.ports.https_ports = request.https_ports;
   info.network = request.network;
   info.on_timeout = request.on_timeout;
   info.auto_pause_mode = request.auto_pause_mode;
@@ -72,6 +74,12 @@ std::vector<SandboxInfo> FakeManager::List() {
   std::vector<SandboxInfo> all;
   for (const auto& [id, info] : sandboxes) all.push_back(info);
   return all;
+}
+
+std::optional<sandbox::PortAccess> FakeManager::Ports(std::string_view id) {
+  const auto info = Get(id);
+  if (!info) return std::nullopt;
+  return info->ports;
 }
 
 Result<> FakeManager::Kill(std::string_view id) {

@@ -27,6 +27,7 @@ class FakeManager final : public sandbox::Manager {
   base::Result<sandbox::SandboxInfo> Create(const sandbox::CreateRequest& request) override;
   base::Result<sandbox::SandboxInfo> Get(std::string_view id) override;
   std::vector<sandbox::SandboxInfo> List() override;
+  std::optional<sandbox::PortAccess> Ports(std::string_view id) override;
   base::Result<> Kill(std::string_view id) override;
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<sandbox::SandboxInfo> Extend(std::string_view id,

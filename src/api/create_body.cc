@@ -106,8 +106,11 @@ Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation gen
                                              .value_or(generation == Generation::kV1 ? 15 : 300));
   ReadMaps(fields, request);
   ReadSize(fields, request);
-  const NetworkOptions network = ReadNetwork(fields);
-  request.network = network.rules;
+  NetworkOptions network = ReadNetwork(fields);
+  request.network = std::move(network.rules);
+  request.public_ports = network.public_ports;
+  request.mask_host = std::move(network.mask_host);
+  request.https_ports = std::move(network.https_ports);
   // Every sandbox is secured, whatever the old generation of clients asks for.
   static_cast<void>(fields.Bool("secure"));
   ReadLifecycle(fields, request);

@@ -7,12 +7,16 @@
 #include <boost/json.hpp>
 #include <vector>
 
+#include "api/port_access.h"
+#include "api/sandbox_address.h"
+
 namespace tinderbox::api {
 namespace {
 
 using base::Result;
 using sandbox::NetworkRules;
 
+constexpr std::size_t kMaxHttpsPorts = 128;
 constexpr char kLater[] = "it is not supported yet";
 
 sandbox::Networks ReadNetworks(FieldReader& fields, std::string_view name) {
@@ -76,6 +80,32 @@ void ReadEgress(FieldReader& fields, NetworkRules& rules) {
   if (fields.Object("egressProxy") != nullptr) fields.Unsupported("egressProxy", kLater);
 }
 
+// Who may reach the sandbox's ports, and how the proxy speaks to them. Only at create.
+void ReadAccess(FieldReader& fields, NetworkOptions& options) {
+  options.public_ports = fields.Bool("allowPublicTraffic").value_or(true);
+  options.mask_host = fields.String("maskRequestHost").value_or("");
+  if (!options.mask_host.empty()) {
+    const auto good = CheckMaskHost(options.mask_host);
+    if (!good) fields.Fail("maskRequestHost", good.error().message());
+  }
+  const auto* ports = fields.Array("httpsPorts");
+  if (ports == nullptr) return;
+  if (ports->size() > kMaxHttpsPorts) {
+    return fields.Fail("httpsPorts", fmt::format("holds more than {} ports", kMaxHttpsPorts));
+  }
+  for (const auto& item : *ports) {
+    boost::system::error_code error;
+    const auto port = item.is_number() ? item.to_number<std::uint16_t>(error) : 0;
+    if (error || port == 0) {
+      return fields.Fail("httpsPorts", "must hold integers from 1 to 65535");
+    }
+    if (port == kAgentPort) {
+      return fields.Fail("httpsPorts", fmt::format("may not hold {}, the agent's port", port));
+    }
+    options.https_ports.push_back(port);
+  }
+}
+
 }  // namespace
 
 NetworkOptions ReadNetwork(FieldReader& fields) {
@@ -85,13 +115,7 @@ NetworkOptions ReadNetwork(FieldReader& fields) {
   if (network == nullptr) return options;
   FieldReader inner(*network, fields.NameOf("network."));
   ReadEgress(inner, options.rules);
-  inner.UnsupportedUnlessEmpty("httpsPorts", kLater);
-  if (!inner.Bool("allowPublicTraffic").value_or(true)) {
-    inner.Unsupported("allowPublicTraffic", "access to its ports cannot be restricted yet");
-  }
-  if (!inner.String("maskRequestHost").value_or("").empty()) {
-    inner.Unsupported("maskRequestHost", kLater);
-  }
+  ReadAccess(inner, options);
   if (auto checked = inner.Finish(); !checked) fields.Take(checked.error());
   return options;
 }

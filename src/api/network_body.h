@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/request_fields.h"
 #include "base/error.h"
@@ -14,6 +17,9 @@ namespace tinderbox::api {
 
 struct NetworkOptions {
   sandbox::NetworkRules rules;
+  bool public_ports = true;
+  std::string mask_host;
+  std::vector<std::uint16_t> https_ports;
 };
 
 // Of a create: `allow_internet_access` and the object `network`. What is wrong is `fields`' error.

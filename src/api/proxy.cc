@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/port_access.h"
 #include "api/proxy_headers.h"
 #include "net/relay.h"
 
@@ -42,13 +43,20 @@ ProxyProblem ProblemOf(Code code) {
   }
 }
 
+// Parameters by value: the coroutine may outlive the caller's expression.
+net::Task<> Refuse(net::Exchange& exchange, SandboxAddress address, ProxyProblem problem) {
+  Answer answer = ProxyAnswer(problem, address, exchange.head().headers);
+  (void)co_await exchange.Respond(answer.status, std::move(answer.headers), std::move(answer.body));
+}
+
 }  // namespace
 
 // One request on its way. Shared by its two coroutines and the list of flows.
 struct Flow {
-  Flow(asio::io_context& io, net::Exchange& e, SandboxAddress a)
+  Flow(asio::io_context& io, net::Exchange& e, SandboxAddress a, sandbox::PortAccess p)
       : exchange(e),
         address(std::move(a)),
+        access(std::move(p)),
         head_timer(io),
         pump_ended(io, std::chrono::steady_clock::time_point::max()) {}
 
@@ -64,11 +72,13 @@ struct Flow {
 
   net::Exchange& exchange;  // valid while the flow is in the proxy's list
   const SandboxAddress address;
+  const sandbox::PortAccess access;
   std::shared_ptr<Upstream> upstream;
   std::shared_ptr<net::Relay> relay;
   bool reused = false;
   bool gone = false;  // its sandbox has ended, or we stop
   bool too_slow = false;
+  bool no_tls = false;    // the guest's port was said to speak it
   bool pumping = false;   // PumpRequest runs
   bool answered = false;  // the answer is complete: the rest of the request is of no interest
   std::string small_body;
@@ -78,7 +88,7 @@ struct Flow {
 };
 
 Proxy::Proxy(asio::io_context& io, sandbox::Manager& manager, ProxyOptions options)
-    : io_(io), options_(options), gate_(io, manager, options.dial), pool_(io) {}
+    : io_(io), manager_(manager), options_(options), gate_(io, manager, options.dial), pool_(io) {}
 
 Proxy::~Proxy() = default;
 
@@ -101,13 +111,18 @@ void Proxy::Stop() {
 net::Task<> Proxy::Forward(net::Exchange& exchange, SandboxAddress address) {
   const net::RequestHead& head = exchange.head();
   if (address.port == kAgentPort && IsHiddenAgentPath(head.path)) {
-    Answer answer = ProxyAnswer(ProxyProblem::kHiddenRoute, address, head.headers);
-    (void)co_await exchange.Respond(answer.status, std::move(answer.headers),
-                                    std::move(answer.body));
-    co_return;
+    co_return co_await Refuse(exchange, address, ProxyProblem::kHiddenRoute);
   }
   if (stopping_) co_return exchange.Abort();
-  const auto flow = std::make_shared<Flow>(io_, exchange, std::move(address));
+  // Before anything is dialled: who may not come in does not wake a paused sandbox either.
+  sandbox::PortAccess access = manager_.Ports(address.id).value_or(sandbox::PortAccess{});
+  const Admission admission = Admit(access, address.port, head.headers);
+  if (admission != Admission::kAdmitted) {
+    co_return co_await Refuse(exchange, address,
+                              admission == Admission::kTokenMissing ? ProxyProblem::kTokenMissing
+                                                                    : ProxyProblem::kTokenWrong);
+  }
+  const auto flow = std::make_shared<Flow>(io_, exchange, std::move(address), std::move(access));
   const auto place = flows_.insert(flows_.end(), flow);
   co_await Run(flow);
   // The pump uses the exchange: it must have ended before the exchange does.
@@ -173,8 +188,19 @@ net::AsyncResult<> Proxy::Connect(FlowPtr flow, bool may_reuse) {
                           : error.code();
     co_return base::Fail(code, error.ToString());
   }
-  flow->upstream = std::make_shared<Upstream>(net::Stream(std::move(*socket)));
-  co_return Result<>{};
+  const bool with_tls = SpeaksTls(flow->access, address.port);
+  std::unique_ptr<net::TlsEngine> engine;
+  if (with_tls) {
+    const std::string host = MaskedHost(flow->access, address.port);
+    engine = tls_.Connect(socket->native_handle(), HostOnly(host));
+  }
+  flow->upstream = std::make_shared<Upstream>(net::Stream(std::move(*socket), std::move(engine)));
+  if (!with_tls) co_return Result<>{};
+  CloseIfSlow(flow, options_.dial.deadline);
+  const Result<> done = co_await flow->upstream->Handshake();
+  flow->head_timer.cancel();
+  flow->no_tls = !done && done.error().code() == Code::kDataLoss;
+  co_return done;
 }
 
 net::AsyncResult<> Proxy::SendRequest(FlowPtr flow) {
@@ -184,7 +210,8 @@ net::AsyncResult<> Proxy::SendRequest(FlowPtr flow) {
   RequestFraming framing;
   framing.chunked = !length;
   if (length && (*length > 0 || head.headers.Has("Content-Length"))) framing.length = length;
-  const std::string text = UpstreamRequest(head, framing);
+  const std::string text =
+      UpstreamRequest(head, framing, MaskedHost(flow->access, flow->address.port));
   if (exchange.body_finished()) {
     // From here on nobody reads from the client: its going away ends the guest's work at once.
     exchange.OnDisconnect([weak = std::weak_ptr<Flow>(flow)] {
@@ -231,14 +258,19 @@ net::Task<> Proxy::PumpRequest(FlowPtr flow) {
   });
 }
 
-net::AsyncResult<UpstreamHead> Proxy::AwaitHead(FlowPtr flow) {
-  flow->head_timer.expires_after(options_.head_deadline);
+// A guest that keeps us waiting for longer loses its connection.
+void Proxy::CloseIfSlow(const FlowPtr& flow, std::chrono::milliseconds limit) {
+  flow->head_timer.expires_after(limit);
   flow->head_timer.async_wait([weak = std::weak_ptr<Flow>(flow)](boost::system::error_code ec) {
     const FlowPtr f = weak.lock();
     if (ec || !f) return;
     f->too_slow = true;
     if (f->upstream) f->upstream->Close();
   });
+}
+
+net::AsyncResult<UpstreamHead> Proxy::AwaitHead(FlowPtr flow) {
+  CloseIfSlow(flow, options_.head_deadline);
   Result<UpstreamHead> head =
       co_await flow->upstream->ReadHead(flow->exchange.head().method == "HEAD");
   flow->head_timer.cancel();
@@ -305,11 +337,12 @@ net::Task<> Proxy::RefuseFlow(FlowPtr flow, base::Error error) {
     problem = ProblemOf(error.code());
   } else if (flow->too_slow) {
     problem = ProxyProblem::kTooSlow;
+  } else if (flow->no_tls) {
+    problem = ProxyProblem::kNoTls;
   } else if (error.code() == Code::kDataLoss) {
     problem = ProxyProblem::kNoHttp;
   }
-  Answer answer = ProxyAnswer(problem, flow->address, exchange.head().headers);
-  (void)co_await exchange.Respond(answer.status, std::move(answer.headers), std::move(answer.body));
+  co_await Refuse(exchange, flow->address, problem);
 }
 
 }  // namespace tinderbox::api

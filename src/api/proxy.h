@@ -14,6 +14,7 @@
 #include "api/upstream_pool.h"
 #include "net/http_server.h"
 #include "sandbox/manager.h"
+#include "tls/client.h"
 
 namespace tinderbox::api {
 
@@ -54,6 +55,7 @@ class Proxy {
   net::AsyncResult<UpstreamHead> Ask(FlowPtr flow);
   net::AsyncResult<> Connect(FlowPtr flow, bool may_reuse);
   net::AsyncResult<> SendRequest(FlowPtr flow);
+  void CloseIfSlow(const FlowPtr& flow, std::chrono::milliseconds limit);
   net::AsyncResult<UpstreamHead> AwaitHead(FlowPtr flow);
   net::Task<> PumpRequest(FlowPtr flow);
   net::Task<> PassAnswer(FlowPtr flow, UpstreamHead head);
@@ -61,7 +63,9 @@ class Proxy {
   net::Task<> RefuseFlow(FlowPtr flow, base::Error error);
 
   boost::asio::io_context& io_;
+  sandbox::Manager& manager_;
   const ProxyOptions options_;
+  const tls::Client tls_;
   DialGate gate_;
   UpstreamPool pool_;
   std::list<FlowPtr> flows_;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "api/port_access.h"
+
 namespace tinderbox::api {
 namespace {
 
@@ -31,7 +33,9 @@ bool IsConnectionField(std::string_view name, const net::HeaderList& headers) {
 }
 
 bool IsOurs(std::string_view name) {
-  for (const std::string_view field : {"Content-Length", "Expect", "X-API-KEY"}) {
+  for (const std::string_view field :
+       {std::string_view("Content-Length"), std::string_view("Expect"),
+        std::string_view("X-API-KEY"), kTrafficTokenHeader}) {
     if (net::EqualsIgnoreCase(name, field)) return true;
   }
   return false;
@@ -52,6 +56,11 @@ Words WordsOf(ProxyProblem problem) {
     case ProxyProblem::kTooSlow: return {504, "The sandbox did not answer in time"};
     case ProxyProblem::kTooMany: return {429, "Too many connections to the sandbox"};
     case ProxyProblem::kHiddenRoute: return {404, "Not found"};
+    case ProxyProblem::kTokenMissing:
+      return {403, "The sandbox is not public and the header e2b-traffic-access-token is missing"};
+    case ProxyProblem::kTokenWrong:
+      return {403, "The sandbox is not public and the traffic access token is invalid"};
+    case ProxyProblem::kNoTls: return {502, "The sandbox's port does not speak TLS"};
   }
   return {502, "The sandbox cannot be reached"};
 }
@@ -63,14 +72,18 @@ bool WantsUpgrade(const net::RequestHead& head) {
          !head.headers.Get("Upgrade").empty();
 }
 
-std::string UpstreamRequest(const net::RequestHead& head, RequestFraming framing) {
+std::string UpstreamRequest(const net::RequestHead& head, RequestFraming framing,
+                            std::string_view host) {
   std::string text = fmt::format("{} {}{}{} HTTP/1.1\r\n", head.method, head.path,
                                  head.query.empty() ? "" : "?", head.query);
   const bool upgrade = WantsUpgrade(head);
-  bool has_host = false;
+  if (!host.empty()) text.append("Host: ").append(host).append("\r\n");
+  bool has_host = !host.empty();
   for (const auto& [name, value] : head.headers) {
     if (IsConnectionField(name, head.headers) || IsOurs(name)) continue;
-    has_host = has_host || net::EqualsIgnoreCase(name, "Host");
+    const bool is_host = net::EqualsIgnoreCase(name, "Host");
+    if (is_host && !host.empty()) continue;
+    has_host = has_host || is_host;
     text.append(name).append(": ").append(value).append("\r\n");
   }
   if (!has_host) text += "Host: localhost\r\n";

@@ -44,13 +44,6 @@ void AddEntry(boost::json::object& out, const sandbox::SandboxInfo& info) {
   if (info.agent_silent_at_pause) out["envdUnresponsiveAtPause"] = true;
 }
 
-// The options that ParseCreate kept; {} where they cannot be read.
-boost::json::object Options(const sandbox::SandboxInfo& info) {
-  boost::system::error_code error;
-  auto value = boost::json::parse(info.options_json.empty() ? "{}" : info.options_json, error);
-  return !error && value.is_object() ? value.as_object() : boost::json::object();
-}
-
 // What was asked for; {} where that is nothing.
 boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
   boost::json::object network;
@@ -63,6 +56,12 @@ boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
   if (!allowed.empty()) add("allowOut", allowed);
   if (!rules.deny.empty()) add("denyOut", sandbox::NetworkTexts(rules.deny));
   if (rules.dns) add("dnsServers", sandbox::AddressTexts(*rules.dns));
+  if (!info.ports.traffic_token.empty()) network["allowPublicTraffic"] = false;
+  if (!info.ports.mask_host.empty()) network["maskRequestHost"] = info.ports.mask_host;
+  if (!info.ports.https_ports.empty()) {
+    network["httpsPorts"] =
+        boost::json::array(info.ports.https_ports.begin(), info.ports.https_ports.end());
+  }
   return network;
 }
 
@@ -100,7 +99,9 @@ boost::json::object SandboxJson(const sandbox::SandboxInfo& info, const std::str
   boost::json::object out;
   AddCommon(out, info);
   out["envdAccessToken"] = info.access_token;
-  out["trafficAccessToken"] = nullptr;
+  const std::string& token = info.ports.traffic_token;
+  out["trafficAccessToken"] =
+      token.empty() ? boost::json::value(nullptr) : boost::json::value(token);
   out["domain"] = domain.empty() ? boost::json::value(nullptr) : boost::json::value(domain);
   return out;
 }
@@ -122,6 +123,7 @@ boost::json::object ListEntryJson(const sandbox::SandboxInfo& info) {
 boost::json::object DetailJson(const sandbox::SandboxInfo& info, const std::string& domain) {
   boost::json::object out = ListEntryJson(info);
   out["envdAccessToken"] = info.access_token;
+  if (!info.ports.traffic_token.empty()) out["trafficAccessToken"] = info.ports.traffic_token;
   if (!domain.empty()) out["domain"] = domain;
   out["allowInternetAccess"] = info.network.allow_internet;
   if (auto network = NetworkJson(info); !network.empty()) out["network"] = std::move(network);
@@ -138,7 +140,6 @@ boost::json::object InspectJson(const sandbox::SandboxInfo& info) {
   if (info.end_at_ms == 0) out["endAt"] = nullptr;
   out["state"] = sandbox::StateName(info.state);
   out["cause"] = ValidUtf8(info.cause);
-  out["options"] = Options(info);
   out["allowInternetAccess"] = info.network.allow_internet;
   out["network"] = NetworkJson(info);
   out["vmm"] = {{"name", info.vmm},

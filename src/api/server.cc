@@ -104,8 +104,9 @@ Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::St
 
 Server::~Server() { manager_.OnGone({}); }
 
-Result<std::uint16_t> Server::ListenTcp(const std::string& address, std::uint16_t port) {
-  return tcp_.ListenTcp(address, port);
+Result<std::uint16_t> Server::ListenTcp(const std::string& address, std::uint16_t port,
+                                        net::TlsAcceptor tls) {
+  return tcp_.ListenTcp(address, port, std::move(tls));
 }
 
 Result<> Server::ListenUnix(const std::string& path, mode_t mode) {

@@ -39,8 +39,9 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Port 0 takes a free one. Returns the port.
-  base::Result<std::uint16_t> ListenTcp(const std::string& address, std::uint16_t port);
+  // Port 0 takes a free one. Returns the port. With `tls` the port speaks TLS alone.
+  base::Result<std::uint16_t> ListenTcp(const std::string& address, std::uint16_t port,
+                                        net::TlsAcceptor tls = {});
   base::Result<> ListenUnix(const std::string& path, mode_t mode);
 
   // Resets the flows to sandboxes at once (they may last for ever), lets control requests end until

@@ -109,6 +109,7 @@ Result<std::vector<Result<SandboxInfo>>> ManagerImpl::Fork(std::string_view id,
     child.state = StateName(State::kCreating);
     child.run_dir = RunDirOf(options_, child.id);
     child.access_token = base::RandomHex(32);
+    if (!child.traffic_token.empty()) child.traffic_token = base::RandomHex(32);
     child.slot = child.uid = 0;
     child.started_at = NowMs();
     child.end_at = end;

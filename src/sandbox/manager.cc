@@ -157,7 +157,9 @@ Result<store::SandboxRecord> ManagerImpl::RecordOf(const CreateRequest& request,
   record.access_token = base::RandomHex(32);
   TRY(CheckRules(request.network));
   PutRules(record, request.network);
-  record.options = request.options_json;
+  if (!request.public_ports) record.traffic_token = base::RandomHex(32);
+  record.mask_host = request.mask_host;
+  record.https_ports = request.https_ports;
   record.vmm = options_.driver.capabilities().vmm;
   record.accelerator = AcceleratorName(options_.driver.capabilities().accelerator);
   record.choice_reason = options_.choice_reason;
@@ -222,6 +224,12 @@ std::vector<SandboxInfo> ManagerImpl::List() {
   std::vector<SandboxInfo> infos;
   for (const SandboxPtr& sandbox : All()) infos.push_back(InfoOf(*sandbox));
   return infos;
+}
+
+std::optional<PortAccess> ManagerImpl::Ports(std::string_view id) {
+  const auto sandbox = Find(id);
+  if (!sandbox) return std::nullopt;
+  return (*sandbox)->Ports();
 }
 
 Result<> ManagerImpl::Kill(std::string_view id) {

@@ -41,6 +41,17 @@ enum class PauseMode {
 };
 std::string_view PauseModeName(PauseMode mode);  // "full", "filesystem": E2B's words
 
+// Who may use a sandbox's ports through the proxy, and how the proxy speaks to them; nothing of it
+// is for the agent's port. Given at create, never changed.
+struct PortAccess {
+  // Requests must bear it; empty: everybody may. Made by the manager, each sandbox's its own.
+  std::string traffic_token;
+  // The Host that servers in the guest see, "${PORT}" standing for the port; empty: the client's.
+  std::string mask_host;
+  std::vector<std::uint16_t> https_ports;  // whose servers speak TLS
+  bool operator==(const PortAccess&) const = default;
+};
+
 struct CreateRequest {
   std::string template_id;            // id or name of a template, or of a snapshot
   std::chrono::seconds timeout{300};  // ≤ 0 is kInvalidArgument; see kNoTimeout
@@ -53,7 +64,9 @@ struct CreateRequest {
   PauseMode auto_pause_mode = PauseMode::kFull;  // of the pause at its timeout
   bool auto_resume = false;  // traffic to the paused sandbox resumes it; kFull only
   bool cold = false;         // boots, even where a snapshot could be restored
-  std::string options_json;  // kept verbatim for the API's detail answers
+  bool public_ports = true;  // false: they are for who bears PortAccess::traffic_token
+  std::string mask_host;     // as in PortAccess
+  std::vector<std::uint16_t> https_ports;
 };
 
 struct PauseRequest {
@@ -118,7 +131,6 @@ struct SandboxInfo {
   std::uint64_t disk_mib = 0;
   std::map<std::string, std::string> metadata;
   std::string access_token;
-  std::string options_json;
   std::string vmm, vmm_version, accelerator, choice_reason;
   std::uint32_t slot = 0;
   std::uint32_t uid = 0;
@@ -131,6 +143,7 @@ struct SandboxInfo {
   PauseMode auto_pause_mode = PauseMode::kFull;
   bool auto_resume = false;
   NetworkRules network;
+  PortAccess ports;
   std::optional<PauseMode> pause_mode;  // while it is paused
   bool agent_silent_at_pause = false;   // its agent did not answer when it was paused
 };
@@ -146,6 +159,9 @@ class Manager {
   virtual base::Result<SandboxInfo> Create(const CreateRequest& request) = 0;
   virtual base::Result<SandboxInfo> Get(std::string_view id) = 0;  // kNotFound
   virtual std::vector<SandboxInfo> List() = 0;
+  // The one call that does not block, for the proxy's own thread: none where there is no such
+  // sandbox. It is the same for all of a sandbox's life.
+  virtual std::optional<PortAccess> Ports(std::string_view id) = 0;
   // Ends the VM, frees everything, forgets the sandbox. kNotFound where there is none; two at once:
   // one wins, the other is told kNotFound.
   virtual base::Result<> Kill(std::string_view id) = 0;

@@ -33,6 +33,7 @@ class ManagerImpl final : public Manager {
   base::Result<SandboxInfo> Create(const CreateRequest& request) override;
   base::Result<SandboxInfo> Get(std::string_view id) override;
   std::vector<SandboxInfo> List() override;
+  std::optional<PortAccess> Ports(std::string_view id) override;
   base::Result<> Kill(std::string_view id) override;
   base::Result<> SetTimeout(std::string_view id, std::chrono::seconds timeout) override;
   base::Result<SandboxInfo> Extend(std::string_view id, std::chrono::seconds timeout) override;

@@ -160,6 +160,30 @@ TEST_F(ManagerTest, FailedStartLeavesNothingAtTheGateway) {
   EXPECT_EQ(gateway_.counts().slots, 0U);
 }
 
+TEST_F(ManagerTest, AccessToPortsIsKeptAndNeverWaits) {
+  const SandboxInfo open = Create();
+  EXPECT_EQ(open.ports, PortAccess{});
+  EXPECT_EQ(manager_->Ports(open.id), PortAccess{});
+  EXPECT_EQ(manager_->Ports("inone"), std::nullopt);
+  const SandboxInfo made = manager_
+                               ->Create({.template_id = "base",
+                                         .public_ports = false,
+                                         .mask_host = "x:${PORT}",
+                                         .https_ports = {443, 8443}})
+                               .value_or(SandboxInfo{});
+  EXPECT_EQ(made.ports.traffic_token.size(), 64u);
+  EXPECT_NE(made.ports.traffic_token, made.access_token);
+  EXPECT_EQ(made.ports.mask_host, "x:${PORT}");
+  EXPECT_EQ(made.ports.https_ports, (std::vector<std::uint16_t>{443, 8443}));
+  ASSERT_TRUE(manager_->SetNetwork(made.id, {}));
+  manager_.reset();
+  Open();
+  EXPECT_EQ(manager_->Ports(made.id), made.ports);
+  EXPECT_EQ(manager_->Get(made.id)->ports, made.ports);
+  ASSERT_TRUE(manager_->Kill(made.id));
+  EXPECT_EQ(manager_->Ports(made.id), std::nullopt);
+}
+
 TEST_F(ManagerTest, NetworkRulesThatCannotBe) {
   const SandboxInfo made = Create();
   NetworkRules many;

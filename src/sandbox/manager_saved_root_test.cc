@@ -137,6 +137,30 @@ TEST_F(SavedTest, ForkMakesChildrenOfTheirOwn) {
   }
 }
 
+TEST_F(SavedTest, AccessToPortsOutlivesWhatHappensToTheSandboxAndAForkGetsATokenOfItsOwn) {
+  const auto made = manager_->Create({.template_id = "base",
+                                      .public_ports = false,
+                                      .mask_host = "x:${PORT}",
+                                      .https_ports = {443}});
+  ASSERT_TRUE(made) << made.error().ToString();
+  const auto child = manager_->Fork(made->id, {}).value().at(0).value();
+  EXPECT_EQ(child.ports.mask_host, made->ports.mask_host);
+  EXPECT_EQ(child.ports.https_ports, made->ports.https_ports);
+  EXPECT_EQ(child.ports.traffic_token.size(), made->ports.traffic_token.size());
+  EXPECT_NE(child.ports.traffic_token, made->ports.traffic_token);
+  const auto snapshot = manager_->Snapshot(made->id, {});
+  ASSERT_TRUE(snapshot);
+  ASSERT_TRUE(manager_->Rollback(made->id, snapshot->id));
+  EXPECT_EQ(manager_->Ports(made->id), made->ports);
+  ASSERT_TRUE(manager_->Pause(made->id, {}));
+  EXPECT_EQ(manager_->Ports(made->id), made->ports);
+  Open();
+  EXPECT_EQ(manager_->Ports(made->id), made->ports);
+  const auto resumed = manager_->Resume(made->id, {.reboot = true});
+  ASSERT_TRUE(resumed) << resumed.error().ToString();
+  EXPECT_EQ(resumed->ports, made->ports);
+}
+
 TEST_F(SavedTest, NetworkRulesOutliveWhatHappensToTheSandbox) {
   const SandboxInfo made = Create();
   const NetworkRules first{.deny = {ParseNetwork("192.0.2.0/24").value()}};

@@ -30,6 +30,16 @@ PauseMode PauseModeOf(std::string_view name) {
   return name == PauseModeName(PauseMode::kFilesystem) ? PauseMode::kFilesystem : PauseMode::kFull;
 }
 
+namespace {
+
+PortAccess PortsOf(const store::SandboxRecord& record) {
+  return {.traffic_token = record.traffic_token,
+          .mask_host = record.mask_host,
+          .https_ports = record.https_ports};
+}
+
+}  // namespace
+
 Sandbox::Sandbox(store::SandboxRecord record) : id_(record.id), record_(std::move(record)) {}
 
 State Sandbox::state() const {
@@ -82,7 +92,6 @@ SandboxInfo Sandbox::Info() const {
   info.disk_mib = record_.disk_mib;
   info.metadata = record_.metadata;
   info.access_token = record_.access_token;
-  info.options_json = record_.options;
   info.vmm = record_.vmm;
   info.accelerator = record_.accelerator;
   info.choice_reason = record_.choice_reason;
@@ -101,9 +110,15 @@ SandboxInfo Sandbox::Info() const {
   info.auto_resume = record_.auto_resume;
   // Rules that cannot be read are those of a sandbox that cannot be started either: show the least.
   info.network = RulesOf(record_).value_or(NetworkRules{.allow_internet = false});
+  info.ports = PortsOf(record_);
   if (!record_.pause_mode.empty()) info.pause_mode = PauseModeOf(record_.pause_mode);
   info.agent_silent_at_pause = record_.agent_silent;
   return info;
+}
+
+PortAccess Sandbox::Ports() const {
+  const std::lock_guard lock(view_);
+  return PortsOf(record_);
 }
 
 }  // namespace tinderbox::sandbox

@@ -30,6 +30,7 @@ class Sandbox {
   State state() const;
   store::SandboxRecord record() const;
   SandboxInfo Info() const;
+  PortAccess Ports() const;
 
   // The VM, or none where it does not run. Shared, because a waiter on its death and a stop may
   // hold it at the same time.
