@@ -7,6 +7,7 @@
 
 #include <boost/json.hpp>
 #include <cstdlib>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -46,22 +47,33 @@ base::Result<> KeepKey(const std::string& path, const std::string& host, const s
 }
 
 // Where SDKs find the daemon: they cannot speak to a unix socket.
-base::Result<std::string> ApiUrl(Session& session) {
+struct Urls {
+  std::string api;
+  std::string sandbox;  // of all sandboxes' agents
+  std::string domain;   // of the sandboxes' host names; empty: they are not for SDKs
+};
+base::Result<Urls> UrlsOf(Session& session) {
   if (session.endpoint().unix_path.empty()) {
-    return "http://" + session.endpoint().ToString();
+    const std::string url = "http://" + session.endpoint().ToString();
+    return Urls{.api = url, .sandbox = url, .domain = {}};
   }
   const json::value info = TRY(session.CallJson("GET", "/tinderbox/v1/info"));
-  std::string url = TextAt(info, "apiUrl");
-  if (url.empty()) {
+  Urls urls{.api = TextAt(info, "apiUrl"),
+            .sandbox = TextAt(info, "sandboxUrl"),
+            .domain = TextAt(info, "domain")};
+  if (urls.sandbox.empty()) urls.sandbox = urls.api;
+  if (urls.api.empty()) {
     return std::unexpected(
         base::Error(base::Code::kFailedPrecondition, "the daemon serves no TCP port")
             .WithRemedy("Set `listen` in its configuration, for example to 127.0.0.1:3000."));
   }
-  return url;
+  return urls;
 }
 
-// Whether the daemon takes the key, asked the way an SDK would.
+// Whether the daemon takes the key, asked the way an SDK would. With TLS that is not ours to ask:
+// a key that was kept is taken at its word.
 base::Result<bool> Works(const std::string& url, const std::string& key) {
+  if (url.starts_with("https://")) return true;
   const net::Endpoint endpoint = TRY(net::ParseEndpoint(url));
   Session session(endpoint, key);
   const auto answer = session.CallJson("GET", "/v2/sandboxes?limit=1");
@@ -92,14 +104,15 @@ base::Result<std::string> Key(Session& session, const std::string& url, bool fre
 }  // namespace
 
 base::Result<int> Execute(Session& session, const EnvOptions& options) {
-  const std::string url = TRY(ApiUrl(session));
-  const std::string key = TRY(Key(session, url, options.fresh));
-  const std::pair<std::string_view, std::string_view> variables[] = {
+  const Urls urls = TRY(UrlsOf(session));
+  const std::string key = TRY(Key(session, urls.api, options.fresh));
+  std::vector<std::pair<std::string_view, std::string_view>> variables = {
       {"E2B_API_KEY", key},
-      {"E2B_API_URL", url},
-      {"E2B_SANDBOX_URL", url},
-      {"E2B_VOLUME_API_URL", url},
+      {"E2B_API_URL", urls.api},
+      {"E2B_SANDBOX_URL", urls.sandbox},
+      {"E2B_VOLUME_API_URL", urls.api},
   };
+  if (!urls.domain.empty()) variables.emplace_back("E2B_DOMAIN", urls.domain);
   json::object object;
   std::string lines;
   for (const auto& [name, value] : variables) {

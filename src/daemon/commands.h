@@ -22,6 +22,9 @@ base::Result<> Prepare(const Config& config);
 // daemon runs.
 base::Result<> CleanUp(const Config& config);
 
+// Whether the files that the configuration names are good: the certificate and its key.
+base::Result<> CheckFiles(const Config& config);
+
 // Prints the configuration as it counts.
 void PrintConfig(const Config& config);
 

@@ -177,6 +177,8 @@ Result<> CheckPaths(const Config& config) {
   for (const auto& [key, path] :
        {std::pair<std::string_view, std::string_view>{"warden", config.warden},
         {"agent", config.agent},
+        {"tls_certificate", config.tls_certificate},
+        {"tls_key", config.tls_key},
         {"firecracker", config.firecracker},
         {"qemu", config.qemu}}) {
     if (!path.empty() && !path.starts_with('/'))
@@ -217,6 +219,12 @@ Result<> CheckConfig(const Config& config) {
   const auto one_of = [](std::string_view value, std::initializer_list<std::string_view> known) {
     return std::ranges::find(known, value) != known.end();
   };
+  if (config.tls_certificate.empty() != config.tls_key.empty()) {
+    const bool has_key = !config.tls_key.empty();
+    return Wrong(has_key ? "tls_key" : "tls_certificate",
+                 has_key ? config.tls_key : config.tls_certificate,
+                 fmt::format("needs {} beside it", has_key ? "tls_certificate" : "tls_key"));
+  }
   if (!one_of(config.vmm, {"auto", "firecracker", "qemu"})) {
     return Wrong("vmm", config.vmm, "must be auto, firecracker or qemu");
   }
@@ -246,6 +254,8 @@ Result<Config> ParseConfig(std::string_view text, const std::string& source) {
   reader.Read("listen", config.listen);
   reader.Read("socket", config.socket);
   reader.Read("domain", config.domain);
+  reader.Read("tls_certificate", config.tls_certificate);
+  reader.Read("tls_key", config.tls_key);
   reader.Read("state_dir", config.state_dir);
   reader.Read("run_dir", config.run_dir);
   reader.Read("warden", config.warden);
@@ -270,6 +280,8 @@ Result<Config> LoadConfig(const std::string& path, bool must_exist) {
       TRY_CTX(sys::ReadFile(path, kMaxFile), fmt::format("read configuration '{}'", path));
   return ParseConfig(text, path);
 }
+
+bool UsesTls(const Config& config) { return !config.tls_certificate.empty(); }
 
 std::string DomainOf(const Config& config, std::uint16_t port) {
   if (!config.domain.empty() || port == 0) return config.domain;

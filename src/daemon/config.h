@@ -19,7 +19,9 @@ inline constexpr char kDefaultConfigPath[] = "/etc/tinderbox/tinderbox.toml";
 struct Config {
   std::string listen = "127.0.0.1:3000";  // empty: no TCP port
   std::string socket = "/run/tinderbox/tinderboxd.sock";
-  std::string domain;  // empty: "localhost:<port of listen>"
+  std::string domain;           // empty: "localhost:<port of listen>"
+  std::string tls_certificate;  // PEM; empty, like tls_key: the TCP port is plain
+  std::string tls_key;
   std::string state_dir = "/var/lib/tinderbox";
   std::string run_dir = "/run/tinderbox";
   std::string warden;        // empty: beside this program, or in its libexec
@@ -88,6 +90,9 @@ struct ListenAddress {
 };
 // "127.0.0.1:3000", "[::1]:3000"
 base::Result<ListenAddress> ParseListen(std::string_view text);
+
+// Whether the TCP port speaks TLS.
+bool UsesTls(const Config& config);
 
 // The domain of the sandboxes' host names: as configured, else on the port that was taken.
 std::string DomainOf(const Config& config, std::uint16_t port);

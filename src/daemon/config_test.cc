@@ -32,6 +32,8 @@ TEST(Config, EveryKeyIsReadAndIsInTheExample) {
 listen = "[::1]:4000"
 socket = "/s"
 domain = "box.test:4000"
+tls_certificate = "/c.pem"
+tls_key = "/k.pem"
 state_dir = "/state"
 run_dir = "/run/x"
 warden = "/w"
@@ -70,6 +72,9 @@ reserve_mib = 6
   EXPECT_EQ(config->listen, "[::1]:4000");
   EXPECT_EQ(config->socket, "/s");
   EXPECT_EQ(config->domain, "box.test:4000");
+  EXPECT_EQ(config->tls_certificate, "/c.pem");
+  EXPECT_EQ(config->tls_key, "/k.pem");
+  EXPECT_TRUE(UsesTls(*config));
   EXPECT_EQ(config->state_dir, "/state");
   EXPECT_EQ(config->run_dir, "/run/x");
   EXPECT_EQ(config->warden, "/w");
@@ -93,7 +98,7 @@ reserve_mib = 6
                           "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
                           "pool_gib",      "reserve_mib", "kernel_package", "suite",
                           "base_disk_gib", "ready",       "hot_templates",  "templates",
-                          "ready_slots"}) {
+                          "ready_slots",   "tls_key",     "tls_certificate"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }
@@ -114,6 +119,9 @@ TEST(Config, WhatIsWrongIsNamedWithItsLine) {
            {"state_dir = \"/a/\"", {"state_dir"}},
            {"socket = \"\"", {"socket"}},
            {"qemu = \"qemu\"", {"qemu"}},
+           {"tls_key = \"/k\"", {"tls_key", "needs tls_certificate"}},
+           {"tls_certificate = \"/c\"", {"tls_certificate", "needs tls_key"}},
+           {"tls_certificate = \"c\"\ntls_key = \"/k\"", {"tls_certificate", "absolute"}},
            {"[network]\ndns = \"8.8.8.8\"", {"network.dns", "list"}},
            {"[network]\ndns = [\"dns.test\"]", {"network.dns"}},
            {"[limits]\nsandboxes = 0", {"limits.sandboxes"}},

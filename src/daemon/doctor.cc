@@ -3,6 +3,7 @@
 #include "daemon/doctor.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -10,10 +11,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <ctime>
 
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "sys/reflink.h"
+#include "tls/certificate.h"
 
 namespace tinderbox::daemon {
 namespace {
@@ -173,14 +176,42 @@ Check CheckTemplates(System& system) {
   return Ok("template", fmt::format("base, made {}", base->created_at));
 }
 
+// The files as they are now: the daemon may still serve with what stood there before.
+Check CheckTls(const Config& config) {
+  constexpr std::int64_t kSoon = 14 * 86400;
+  const auto certificate = tls::LoadCertificate({config.tls_certificate, config.tls_key});
+  if (!certificate) return Failed("api", certificate.error());
+  const std::int64_t left = certificate->not_after - static_cast<std::int64_t>(std::time(nullptr));
+  const std::string detail = fmt::format("listens on {} with TLS, {} days left of certificate '{}'",
+                                         config.listen, left / 86400, config.tls_certificate);
+  if (left < kSoon) return Warn("api", detail, "Renew it; the daemon takes the new one by itself.");
+  struct stat key{};
+  if (::stat(config.tls_key.c_str(), &key) == 0 && (key.st_mode & 0077) != 0) {
+    return Warn("api", fmt::format("'{}' is not for root alone", config.tls_key),
+                fmt::format("sudo chmod 600 {}", config.tls_key));
+  }
+  if (config.domain.empty()) {
+    return Warn("api", detail + "; without a domain",
+                "Set `domain` to the name the certificate is for, so that host names work.");
+  }
+  const std::string name = config.domain.substr(0, config.domain.find(':'));
+  if (!tls::IsFor(certificate->names, "api." + name)) {
+    return Bad("api", fmt::format("certificate '{}' is not for *.{}", config.tls_certificate, name),
+               "Get a wildcard certificate for the domain, or set `domain` to what it is for.");
+  }
+  return Ok("api", detail);
+}
+
 Check CheckApi(const Config& config) {
   if (config.listen.empty()) {
     return Warn("api", "no TCP port: SDKs cannot connect", "Set `listen` in the configuration.");
   }
+  if (UsesTls(config)) return CheckTls(config);
   const auto listen = ParseListen(config.listen);
   if (listen && !listen->loopback) {
     return Warn("api", fmt::format("listens on {}, without TLS", config.listen),
-                "Put a proxy with TLS in front, or listen on 127.0.0.1.");
+                "Set tls_certificate and tls_key, put a proxy with TLS in front, or listen on "
+                "127.0.0.1.");
   }
   return Ok("api", fmt::format("listens on {} and {}", config.listen, config.socket));
 }

@@ -38,7 +38,14 @@ boost::json::object Host::Info() {
     if (address == "0.0.0.0") address = "127.0.0.1";
     if (address == "::") address = "::1";
     if (address.contains(':')) address = fmt::format("[{}]", address);
-    info["apiUrl"] = fmt::format("http://{}:{}", address, port_);
+    const std::string_view scheme = UsesTls(config_) ? "https" : "http";
+    info["apiUrl"] = fmt::format("{}://{}:{}", scheme, address, port_);
+    if (UsesTls(config_) && !config_.domain.empty()) {
+      // The names the certificate is for. SDKs put others before the domain, one a sandbox's port.
+      info["apiUrl"] = fmt::format("https://api.{}", config_.domain);
+      info["sandboxUrl"] = fmt::format("https://sandbox.{}", config_.domain);
+      info["domain"] = config_.domain;
+    }
   }
   info["socket"] = config_.socket;
   info["vmm"] = {{"name", vmm.vmm},

@@ -99,7 +99,8 @@ int Main(int argc, char** argv) {
   SetLevel(config->log_level);
   Result<> result;
   if (*check) {
-    PrintConfig(*config);
+    result = CheckFiles(*config);
+    if (result) PrintConfig(*config);
   } else if (*prepare) {
     result = Prepare(*config);
   } else if (*cleanup) {

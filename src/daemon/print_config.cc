@@ -4,8 +4,14 @@
 #include <fmt/ranges.h>
 
 #include "daemon/commands.h"
+#include "tls/certificate.h"
 
 namespace tinderbox::daemon {
+
+base::Result<> CheckFiles(const Config& config) {
+  if (UsesTls(config)) TRY(tls::LoadCertificate({config.tls_certificate, config.tls_key}));
+  return {};
+}
 
 // As TOML, so that it can be read back. Paths and names hold no quotes that would need escaping:
 // what has some is shown as fmt escapes it.
@@ -16,6 +22,8 @@ void PrintConfig(const Config& config) {
   text("listen", config.listen);
   text("socket", config.socket);
   text("domain", config.domain);
+  text("tls_certificate", config.tls_certificate);
+  text("tls_key", config.tls_key);
   text("state_dir", config.state_dir);
   text("run_dir", config.run_dir);
   text("warden", config.warden);

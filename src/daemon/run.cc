@@ -19,6 +19,7 @@
 #include "daemon/notify.h"
 #include "daemon/wire.h"
 #include "sys/file.h"
+#include "tls/server.h"
 
 namespace tinderbox::daemon {
 namespace {
@@ -49,12 +50,20 @@ Result<> MakeFirstKey(const Config& config, store::Store& store) {
   return {};
 }
 
-Result<std::uint16_t> Listen(const Config& config, api::Server& server) {
+// Null where the TCP port is plain.
+Result<std::unique_ptr<tls::Server>> OpenTls(const Config& config) {
+  if (config.listen.empty() || !UsesTls(config)) return nullptr;
+  return TRY(tls::Server::Open({config.tls_certificate, config.tls_key}));
+}
+
+Result<std::uint16_t> Listen(const Config& config, api::Server& server, tls::Server* tls) {
   TRY(server.ListenUnix(config.socket, 0660));
   base::LogInfo("listening", {{"socket", config.socket}});
   if (config.listen.empty()) return std::uint16_t{0};
   const ListenAddress listen = TRY(ParseListen(config.listen));
-  auto port = server.ListenTcp(listen.address, listen.port);
+  net::TlsAcceptor acceptor;
+  if (tls != nullptr) acceptor = [tls](int fd) { return tls->Accept(fd); };
+  auto port = server.ListenTcp(listen.address, listen.port, std::move(acceptor));
   if (!port) {
     auto error = std::move(port).error();
     if (error.errno_value() != EADDRINUSE) return std::unexpected(std::move(error));
@@ -63,8 +72,9 @@ Result<std::uint16_t> Listen(const Config& config, api::Server& server) {
         "another in `listen` of the configuration.",
         listen.port)));
   }
-  base::LogInfo("listening", {{"address", listen.address}, {"port", *port}});
-  if (!listen.loopback) {
+  base::LogInfo("listening",
+                {{"address", listen.address}, {"port", *port}, {"tls", tls != nullptr}});
+  if (!listen.loopback && tls == nullptr) {
     base::LogWarning("the API listens beyond loopback, without TLS", {{"listen", config.listen}});
   }
   return *port;
@@ -100,6 +110,8 @@ Result<> RunDaemon(const Config& config) {
   RaiseFileLimit();
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
+  // Before anything is opened: what is wrong with it changes nothing on the host.
+  const std::unique_ptr<tls::Server> tls = TRY(OpenTls(config));
   const std::unique_ptr<System> system = TRY(OpenSystem(config));
   TRY(MakeFirstKey(config, *system->store));
   base::LogInfo("virtual machines by", {{"vmm", system->choice.driver->capabilities().vmm},
@@ -113,7 +125,7 @@ Result<> RunDaemon(const Config& config) {
       config.listen.empty() ? ListenAddress{} : TRY(ParseListen(config.listen));
   api::Server server(io, *system->manager, *system->store, host,
                      {.domain = DomainOf(config, wanted.port)});
-  auto port = Listen(config, server);
+  auto port = Listen(config, server, tls.get());
   if (port) {
     host.SetPort(*port);
     Serve(io, server);
