@@ -193,6 +193,8 @@ net::AsyncResult<> Proxy::Connect(FlowPtr flow, bool may_reuse) {
   if (with_tls) {
     const std::string host = MaskedHost(flow->access, address.port);
     engine = tls_.Connect(socket->native_handle(), HostOnly(host));
+    // Never plain where TLS was asked for.
+    if (!engine) co_return base::Fail(Code::kInternal, "begin TLS: OpenSSL has no memory for it");
   }
   flow->upstream = std::make_shared<Upstream>(net::Stream(std::move(*socket), std::move(engine)));
   if (!with_tls) co_return Result<>{};
