@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "api/auth.h"
 #include "api/control.h"
 #include "api/error_map.h"
 #include "api/request_fields.h"
@@ -106,6 +107,14 @@ Answer CreateApiKey(ControlContext& context, const Request& request) {
   return JsonAnswer(201, {{"label", label}, {"key", *key}});
 }
 
+// For root, who comes in without a key, and wants to know whether one that it has is still good.
+Answer CheckApiKey(ControlContext& context, const Request& request) {
+  const auto good = context.store.IsValidApiKey(KeyOf(request.headers));
+  if (!good) return ErrorAnswer(good.error());
+  if (*good) return EmptyAnswer(204);
+  return ErrorAnswer(Code::kNotFound, "the API key in the request is not known here");
+}
+
 Answer OpenApi(ControlContext&, const Request&) {
   return TextAnswer(200, "application/yaml", std::string(OpenApiText()));
 }
@@ -120,6 +129,7 @@ std::vector<Route> HostRoutes() {
       {"GET", "/tinderbox/v1/sandboxes/{id}", Lane::kQuick, Inspect},
       {"GET", "/tinderbox/v1/sandboxes/{id}/console", Lane::kQuick, Console},
       {"POST", "/tinderbox/v1/api-keys", Lane::kQuick, CreateApiKey},
+      {"GET", "/tinderbox/v1/api-key", Lane::kQuick, CheckApiKey},
       {"GET", "/tinderbox/v1/openapi.yaml", Lane::kQuick, OpenApi},
   };
 }

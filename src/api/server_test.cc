@@ -49,11 +49,14 @@ TEST_F(ApiTest, RootOnTheUnixSocketNeedsNoKey) {
     const std::string fresh(Json(made).at("key").as_string());
     EXPECT_EQ(CallWithoutKey("GET", "/v2/sandboxes", {{"X-API-KEY", fresh}}).status, 200);
     EXPECT_EQ(CallAsRoot("POST", "/tinderbox/v1/api-keys").status, 201);
+    ExpectError(CallAsRoot("GET", "/tinderbox/v1/api-key"), 404, "not known");
     ExpectError(CallAsRoot("POST", "/tinderbox/v1/api-keys", R"({"label":7})"), 400, "label");
   } else {
     ExpectError(CallAsRoot("GET", "/v2/sandboxes"), 401);
   }
   ExpectError(Call("POST", "/tinderbox/v1/api-keys"), 403, "root");
+  EXPECT_EQ(Call("GET", "/tinderbox/v1/api-key").status, 204);
+  EXPECT_EQ(CallWithoutKey("GET", "/tinderbox/v1/api-key", {{"X-API-KEY", "e2b_x"}}).status, 401);
 }
 
 // --- Create

@@ -70,25 +70,26 @@ base::Result<Urls> UrlsOf(Session& session) {
   return urls;
 }
 
-// Whether the daemon takes the key, asked the way an SDK would. With TLS that is not ours to ask:
-// a key that was kept is taken at its word.
-base::Result<bool> Works(const std::string& url, const std::string& key) {
-  if (url.starts_with("https://")) return true;
-  const net::Endpoint endpoint = TRY(net::ParseEndpoint(url));
-  Session session(endpoint, key);
-  const auto answer = session.CallJson("GET", "/v2/sandboxes?limit=1");
+// Whether the daemon takes the key: asked on its socket, where the answer is for whoever bears it.
+base::Result<bool> Works(const Session& session, const std::string& key) {
+  Session bearer(session.endpoint(), key);
+  const auto answer =
+      bearer.Call("GET", "/tinderbox/v1/api-key", {}, base::Deadline::After(kCallTime));
   if (answer) return true;
-  if (answer.error().code() == base::Code::kUnauthenticated) return false;
+  if (answer.error().code() == base::Code::kUnauthenticated ||
+      answer.error().code() == base::Code::kNotFound) {
+    return false;
+  }
   return std::unexpected(answer.error());
 }
 
-base::Result<std::string> Key(Session& session, const std::string& url, bool fresh) {
+base::Result<std::string> Key(Session& session, bool fresh) {
   // Over TCP there is a key already, or there would have been no answer.
   if (!session.endpoint().unix_path.empty()) {
     const std::string path = KeyFile();
     const std::string host = session.endpoint().ToString();
     const std::string kept = TextAt(ReadKeys(path), host);
-    if (!fresh && !kept.empty() && TRY(Works(url, kept))) return kept;
+    if (!fresh && !kept.empty() && TRY(Works(session, kept))) return kept;
     const json::value made = TRY(session.CallJson("POST", "/tinderbox/v1/api-keys",
                                                   json::object{{"label", "tinderbox env"}}));
     const std::string key = TextAt(made, "key");
@@ -105,7 +106,7 @@ base::Result<std::string> Key(Session& session, const std::string& url, bool fre
 
 base::Result<int> Execute(Session& session, const EnvOptions& options) {
   const Urls urls = TRY(UrlsOf(session));
-  const std::string key = TRY(Key(session, urls.api, options.fresh));
+  const std::string key = TRY(Key(session, options.fresh));
   std::vector<std::pair<std::string_view, std::string_view>> variables = {
       {"E2B_API_KEY", key},
       {"E2B_API_URL", urls.api},

@@ -270,10 +270,10 @@ bool FakeDaemon::HostCall(Connection& connection, const Request& request) {
   } else if (request.target == "/tinderbox/v1/api-keys") {
     keys_.push_back(fmt::format("e2b_{:040}", ++made_keys_));
     connection.Answer(201, json::object{{"key", keys_.back()}});
-  } else if (request.target == "/v2/sandboxes?limit=1") {
+  } else if (request.target == "/tinderbox/v1/api-key") {
     const auto key = request.headers.find("x-api-key");
     const bool good = key != request.headers.end() && std::ranges::count(keys_, key->second) > 0;
-    connection.Answer(good ? 200 : 401, std::string_view(good ? "[]" : R"({"message":"key"})"));
+    connection.Answer(good ? 204 : 404, std::string_view(good ? "" : R"({"message":"key"})"));
   } else {
     return false;
   }

@@ -159,6 +159,10 @@ class Tls(unittest.TestCase):
         self.assertEqual(facts["signed"], "written")
         self.assertEqual((facts["killed"], facts["after"]), (True, False))
 
+    def doctor(self):
+        told = json.loads(self.daemon.tb("--json", "doctor", check=False).stdout)
+        return next(check for check in told["checks"] if check["name"] == "api")
+
     def connect(self):
         context = ssl.create_default_context(cafile=f"{self.directory}/ca.pem")
         raw = socket.create_connection(("127.0.0.1", self.daemon.port), timeout=20)
@@ -197,11 +201,11 @@ class Tls(unittest.TestCase):
         self.assertEqual(self.daemon.tb("ls").returncode, 0)
 
     def test_doctor_names_the_certificate(self):
-        checks = {check["name"]: check for check in self.daemon.json("doctor")["checks"]}
         # One day is soon.
-        self.assertEqual(checks["api"]["status"], "warn")
-        self.assertIn("server.pem", checks["api"]["detail"])
-        self.assertIn("Renew", checks["api"]["remedy"])
+        check = self.doctor()
+        self.assertEqual(check["status"], "warn")
+        self.assertIn("server.pem", check["detail"])
+        self.assertIn("Renew", check["remedy"])
 
     def test_a_renewed_certificate_counts_without_a_restart(self):
         with self.connect() as before:
@@ -217,9 +221,13 @@ class Tls(unittest.TestCase):
             wait_for(renewed, 30, "the renewed certificate is served")
             before.sendall(b"GET /health HTTP/1.1\r\nHost: api.box.test\r\nConnection: close\r\n\r\n")
             self.assertTrue(before.recv(100).startswith(b"HTTP/1.1 200"), "a connection that stands goes on")
+        key = (self.directory / "server.key").read_bytes()
         shutil.copy(self.directory / "ca.key", self.directory / "server.key")
         time.sleep(11)
         self.assertTrue(renewed(), "a key of another's changes nothing")
+        self.assertEqual(self.doctor()["status"], "fail")
+        self.assertIn("does not belong", self.doctor()["detail"])
+        (self.directory / "server.key").write_bytes(key)
 
     def test_a_daemon_says_why_it_does_not_start(self):
         make_certificate(self.directory, "other")
