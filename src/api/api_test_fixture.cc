@@ -277,7 +277,8 @@ void ApiTest::SetUp() {
   ASSERT_TRUE(store) << store.error().ToString();
   store_ = std::move(*store);
   key_ = store_->CreateApiKey("test").value();
-  server_ = std::make_unique<Server>(io_, manager_, *store_, host_, Options());
+  secrets_ = std::make_unique<secret::Vault>(store_->Secrets(), dir_ + "/secrets.key");
+  server_ = std::make_unique<Server>(io_, manager_, *store_, *secrets_, host_, Options());
   const auto port = server_->ListenTcp("127.0.0.1", 0);
   ASSERT_TRUE(port) << port.error().ToString();
   port_ = *port;
@@ -298,6 +299,7 @@ void ApiTest::TearDown() {
   io_.stop();
   loop_.join();
   server_.reset();
+  secrets_.reset();
   store_.reset();
   std::filesystem::remove_all(dir_);
 }

@@ -118,6 +118,7 @@ class ApiTest : public testing::Test {
   FakeManager manager_;
   FakeHost host_;
   std::unique_ptr<store::Store> store_;
+  std::unique_ptr<secret::Vault> secrets_;
   boost::asio::io_context io_;
   std::unique_ptr<Server> server_;
   std::thread loop_;

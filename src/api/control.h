@@ -11,6 +11,7 @@
 #include "api/metrics.h"
 #include "api/router.h"
 #include "sandbox/manager.h"
+#include "secret/vault.h"
 #include "store/store.h"
 
 namespace tinderbox::api {
@@ -19,6 +20,7 @@ namespace tinderbox::api {
 struct ControlContext {
   sandbox::Manager& manager;
   store::Store& store;
+  secret::Vault& secrets;
   HostView& host;
   std::string domain;  // of the sandboxes' host names; empty: none
   IdempotencyCache creates;
@@ -34,6 +36,7 @@ std::vector<Route> LifecycleRoutes();
 std::vector<Route> LogRoutes();
 std::vector<Route> MetricRoutes();
 std::vector<Route> TemplateRoutes();
+std::vector<Route> SecretRoutes();
 std::vector<Route> HostRoutes();
 std::vector<Route> UnsupportedRoutes();
 

@@ -86,12 +86,18 @@ Answer NoRoute(const net::RequestHead& head, const RouteMatch& match) {
 }  // namespace
 
 Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::Store& store,
-               HostView& host, ServerOptions options)
+               secret::Vault& secrets, HostView& host, ServerOptions options)
     : io_(io),
       manager_(manager),
       routes_(ControlRoutes()),
       proxy_(io, manager, options.proxy),
-      context_{manager, store, host, options.domain, {}, MetricSampler(manager, options.metrics)},
+      context_{manager,
+               store,
+               secrets,
+               host,
+               options.domain,
+               {},
+               MetricSampler(manager, options.metrics)},
       quick_("control", options.quick_threads, options.waiting),
       slow_("slow", options.slow_threads, options.waiting),
       auth_(store, quick_),

@@ -28,12 +28,12 @@ struct ServerOptions {
 };
 
 // The control API and the sandbox proxy on one TCP port and one unix socket. Belongs to the thread
-// that runs `io`; blocking work goes to threads of its own. The manager, the store and the host
-// view must outlive it.
+// that runs `io`; blocking work goes to threads of its own. The manager, the store, the
+// secrets and the host view must outlive it.
 class Server {
  public:
   Server(boost::asio::io_context& io, sandbox::Manager& manager, store::Store& store,
-         HostView& host, ServerOptions options);
+         secret::Vault& secrets, HostView& host, ServerOptions options);
   // Stop must have ended before.
   ~Server();
   Server(const Server&) = delete;

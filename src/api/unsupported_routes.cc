@@ -35,8 +35,6 @@ std::vector<Route> UnsupportedRoutes() {
   refuse("/templates/{id}/builds/{build}/status", {"GET"});
   refuse("/volumes", {"GET", "POST"});
   refuse("/volumes/{id}", {"GET", "DELETE"});
-  refuse("/secrets", {"GET", "POST"});
-  refuse("/secrets/{id}", {"GET", "POST", "DELETE"});
   return routes;
 }
 
@@ -45,7 +43,7 @@ std::vector<Route> ControlRoutes() {
   // The first route that fits is taken: a fixed word stands before a parameter in its place, as
   // "/templates/tags" (refused) before "/templates/{template}".
   for (auto* routes : {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes,
-                       TemplateRoutes, HostRoutes}) {
+                       TemplateRoutes, SecretRoutes, HostRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;

@@ -70,6 +70,8 @@ network::PoolOptions PoolOptionsOf(const Config& config) {
 
 std::string StorePath(const Config& config) { return config.state_dir + "/tinderbox.db"; }
 
+std::string SecretsKeyPath(const Config& config) { return config.state_dir + "/secrets.key"; }
+
 Result<> PrepareDirectories(const Config& config) {
   if (::geteuid() != 0) {
     return std::unexpected(
@@ -107,6 +109,8 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
     return base::FailErrno(errno, fmt::format("find the warden: '{}'", system->warden));
   }
   system->store = TRY(store::OpenStore(StorePath(config)));
+  system->secrets =
+      std::make_unique<secret::Vault>(system->store->Secrets(), SecretsKeyPath(config));
   system->library =
       TRY(image::OpenLibrary(LibraryOptionsOf(config, system->agent), [](std::string_view line) {
         base::LogInfo("storage", {{"doing", line}});

@@ -11,6 +11,7 @@
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/manager.h"
+#include "secret/vault.h"
 #include "store/store.h"
 #include "vmm/choose.h"
 
@@ -24,10 +25,12 @@ base::Result<std::string> FindAgent(const Config& config);
 image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& agent);
 network::PoolOptions PoolOptionsOf(const Config& config);
 std::string StorePath(const Config& config);
+std::string SecretsKeyPath(const Config& config);
 
 // Members die in reverse: the manager before what it refers to.
 struct System {
   std::unique_ptr<store::Store> store;
+  std::unique_ptr<secret::Vault> secrets;
   std::unique_ptr<image::Library> library;
   std::unique_ptr<network::SlotPool> slots;
   std::unique_ptr<egress::Gateway> gateway;

@@ -15,7 +15,9 @@
 #include <utility>
 
 #include "base/id.h"
+#include "store/internal/json_map.h"
 #include "store/internal/migrations.h"
+#include "store/internal/secret_table.h"
 #include "store/internal/sqlite.h"
 
 namespace tinderbox::store {
@@ -25,8 +27,9 @@ using base::Code;
 using base::Fail;
 using base::Result;
 using internal::Database;
+using internal::MapFromJson;
+using internal::MapToJson;
 using internal::Statement;
-using Map = std::map<std::string, std::string>;
 using List = std::vector<std::string>;
 using Ports = std::vector<std::uint16_t>;
 
@@ -41,24 +44,6 @@ constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
     "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
     "?39, ?40";
-
-std::string ToJson(const Map& map) {
-  boost::json::object object;
-  for (const auto& [key, value] : map) object[key] = value;
-  return boost::json::serialize(object);
-}
-
-Result<Map> FromJson(const std::string& text) {
-  boost::system::error_code error;
-  const auto value = boost::json::parse(text, error);
-  if (error || !value.is_object()) return Fail(Code::kDataLoss, "read a map: it is no JSON object");
-  Map map;
-  for (const auto& [key, item] : value.as_object()) {
-    if (!item.is_string()) return Fail(Code::kDataLoss, "read a map: a value is no string");
-    map.emplace(key, item.as_string());
-  }
-  return map;
-}
 
 std::string ToJson(const List& list) {
   return boost::json::serialize(boost::json::array(list.begin(), list.end()));
@@ -98,7 +83,7 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(1, r.id).Bind(2, r.state).Bind(3, r.cause).Bind(4, r.template_id).Bind(5, r.template_name);
   s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
   s.Bind(9, std::int64_t{r.cpus}).Bind(10, static_cast<std::int64_t>(r.disk_mib));
-  s.Bind(11, ToJson(r.metadata)).Bind(12, ToJson(r.env)).Bind(13, r.access_token);
+  s.Bind(11, MapToJson(r.metadata)).Bind(12, MapToJson(r.env)).Bind(13, r.access_token);
   s.Bind(14, std::int64_t{r.allow_internet}).Bind(15, r.options).Bind(16, r.vmm);
   s.Bind(17, r.accelerator).Bind(18, r.choice_reason).Bind(19, std::int64_t{r.slot});
   s.Bind(20, std::int64_t{r.uid}).Bind(21, r.run_dir);
@@ -118,7 +103,7 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
     s.BindNull(35);
   }
   s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
-  s.Bind(39, ToJson(r.https_ports)).Bind(40, ToJson(r.volume_mounts));
+  s.Bind(39, ToJson(r.https_ports)).Bind(40, MapToJson(r.volume_mounts));
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -133,8 +118,8 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   r.memory_mib = static_cast<std::uint32_t>(s.Integer(7));
   r.cpus = static_cast<std::uint32_t>(s.Integer(8));
   r.disk_mib = static_cast<std::uint64_t>(s.Integer(9));
-  r.metadata = TRY_CTX(FromJson(s.Text(10)), fmt::format("read metadata of sandbox '{}'", r.id));
-  r.env = TRY_CTX(FromJson(s.Text(11)), fmt::format("read environment of sandbox '{}'", r.id));
+  r.metadata = TRY_CTX(MapFromJson(s.Text(10)), fmt::format("read metadata of sandbox '{}'", r.id));
+  r.env = TRY_CTX(MapFromJson(s.Text(11)), fmt::format("read environment of sandbox '{}'", r.id));
   r.access_token = s.Text(12);
   r.allow_internet = s.Integer(13) != 0;
   r.options = s.Text(14);
@@ -168,7 +153,7 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   r.https_ports =
       TRY_CTX(PortsFromJson(s.Text(38)), fmt::format("read ports of sandbox '{}'", r.id));
   r.volume_mounts =
-      TRY_CTX(FromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
+      TRY_CTX(MapFromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
   return r;
 }
 
@@ -264,6 +249,8 @@ class SqliteStore final : public Store {
     return static_cast<std::size_t>(s.Integer(0));
   }
 
+  SecretTable& Secrets() override { return secrets_; }
+
   Result<std::optional<std::string>> GetSetting(std::string_view name) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare("SELECT value FROM settings WHERE name = ?1"));
@@ -289,6 +276,7 @@ class SqliteStore final : public Store {
 
   std::mutex mutex_;
   Database database_;
+  internal::SqliteSecrets secrets_{database_, mutex_};
 };
 
 // The file holds access tokens: nobody but root may read it, from its first byte on. SQLite gives

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "store/secret_table.h"
 
 // The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and
 // safe from any thread (one connection, one mutex).
@@ -79,6 +80,8 @@ class Store {
   virtual base::Result<std::string> CreateApiKey(const std::string& label) = 0;
   virtual base::Result<bool> IsValidApiKey(std::string_view key) = 0;
   virtual base::Result<std::size_t> ApiKeyCount() = 0;
+
+  virtual SecretTable& Secrets() = 0;
 
   // Small values by name (schema of the daemon's own settings).
   virtual base::Result<std::optional<std::string>> GetSetting(std::string_view name) = 0;

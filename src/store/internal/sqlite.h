@@ -25,11 +25,13 @@ class Statement {
   Statement& Bind(int index, std::string_view text);
   Statement& Bind(int index, std::int64_t value);
   Statement& BindNull(int index);
+  Statement& BindBlob(int index, std::string_view bytes);
 
   // True for a row, false at the end.
   base::Result<bool> Step();
 
   std::string Text(int column) const;
+  std::string Blob(int column) const;
   std::int64_t Integer(int column) const;
   bool IsNull(int column) const;
 
