@@ -524,8 +524,8 @@ TEST_F(ApiTest, UnknownRoutesAre404AndUnknownMethods405) {
 TEST_F(ApiTest, TheServedDescriptionNamesEveryRoute) {
   const auto response = Call("GET", "/tinderbox/v1/openapi.yaml");
   EXPECT_EQ(response.status, 200);
-  for (auto* routes :
-       {SandboxRoutes, LifecycleRoutes, LogRoutes, MetricRoutes, TemplateRoutes, HostRoutes}) {
+  for (auto* routes : {SandboxRoutes, LifecycleRoutes, LogRoutes, MetricRoutes, TemplateRoutes,
+                       SecretRoutes, HostRoutes}) {
     for (const Route& route : routes()) {
       std::string path(route.pattern);
       if (const auto at = path.find("{id}"); at != path.npos) path.replace(at, 4, "{sandboxID}");

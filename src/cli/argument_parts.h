@@ -26,6 +26,8 @@ struct Building {
 void AddGlobal(CLI::App* app, GlobalOptions& global);
 // A whole number above 0. (CLI11's own names a range up to 1.8e308 in its error.)
 CLI::Validator Positive();
+// An option KEY=VALUE that may be repeated.
+void AddPairs(CLI::App* app, const std::string& flags, Pairs& pairs, const std::string& what);
 // Throws CLI::ValidationError for what is no duration.
 void SetDuration(std::chrono::seconds& to, const std::string& text);
 CLI::App* AddCommand(CLI::App& app, Building& b, const std::string& name, const std::string& what,
@@ -41,5 +43,7 @@ std::shared_ptr<Options> Own(Building& b, CLI::App* sub) {
 
 // arguments_states.cc: pause, resume, fork, snapshot, rollback, template, prune.
 void DefineStates(CLI::App& app, Building& b);
+// arguments_secrets.cc: secret.
+void DefineSecrets(CLI::App& app, Building& b);
 
 }  // namespace tinderbox::cli

@@ -28,24 +28,6 @@ class UsageWithCommand : public CLI::Formatter {
   }
 };
 
-void AddPairs(CLI::App* app, const std::string& flags, Pairs& pairs, const std::string& what) {
-  app->add_option_function<std::vector<std::string>>(
-         flags,
-         [&pairs](const std::vector<std::string>& words) {
-           for (const std::string& word : words) {
-             const auto at = word.find('=');
-             if (at == std::string::npos || at == 0) {
-               throw CLI::ValidationError(fmt::format("'{}' is not KEY=VALUE", word));
-             }
-             pairs.emplace_back(word.substr(0, at), word.substr(at + 1));
-           }
-         },
-         what)
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-}
-
 void AddSandbox(CLI::App* app, SandboxOptions& options) {
   app->add_option("-T,--template", options.template_id, "Template to start from")
       ->type_name("NAME")
@@ -310,6 +292,24 @@ void CheckRules(const Invocation& invocation, const Building& building) {
 
 }  // namespace
 
+void AddPairs(CLI::App* app, const std::string& flags, Pairs& pairs, const std::string& what) {
+  app->add_option_function<std::vector<std::string>>(
+         flags,
+         [&pairs](const std::vector<std::string>& words) {
+           for (const std::string& word : words) {
+             const auto at = word.find('=');
+             if (at == std::string::npos || at == 0) {
+               throw CLI::ValidationError(fmt::format("'{}' is not KEY=VALUE", word));
+             }
+             pairs.emplace_back(word.substr(0, at), word.substr(at + 1));
+           }
+         },
+         what)
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 CLI::Validator Positive() {
   return CLI::Validator(
       [](std::string& word) {
@@ -364,6 +364,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
   DefineExec(app, building);
   DefineSandboxes(app, building);
   DefineStates(app, building);
+  DefineSecrets(app, building);
   DefineFiles(app, building);
   DefineHost(app, building);
   DefineBench(app, building);

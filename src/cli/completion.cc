@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor bench env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune secret info doctor bench env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
   local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -21,7 +21,7 @@ _tinderbox() {
       --) [[ $command == run || $command == exec ]] && return ;;
       --host) ((i++)) ;;
       -*) ;;
-      snapshot | template) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
+      snapshot | template | secret) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
       *) if [[ -z $command ]]; then command=${group:+$group-}${COMP_WORDS[i]}; else ((words++)); fi ;;
     esac
   done
@@ -33,12 +33,16 @@ _tinderbox() {
       return ;;
     --on-timeout) COMPREPLY=($(compgen -W "pause kill" -- "$cur")); return ;;
     --state) COMPREPLY=($(compgen -W "running paused dead failed" -- "$cur")); return ;;
-    --id-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --id-file | --file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --memory | --cpus | --timeout | --name | --host | --bytes | -n | --count | -[emwu] | --env | --workdir | --user | --metadata)
       return ;;
   esac
   if [[ -z $command && -n $group ]]; then
-    if [[ $group == snapshot ]]; then commands="create ls rm verify"; else commands="ls rm inspect verify"; fi
+    case $group in
+      snapshot) commands="create ls rm verify" ;;
+      template) commands="ls rm inspect verify" ;;
+      secret) commands="set ls rm" ;;
+    esac
     COMPREPLY=($(compgen -W "$commands $options" -- "$cur"))
     return
   fi
@@ -59,8 +63,9 @@ _tinderbox() {
     fork) options+=" -n --count --timeout --timings" ;;
     rollback) options+=" --timings" ;;
     snapshot-create) options+=" --name --disk-only" ;;
-    snapshot-ls | template-ls | templates) options+=" -q --quiet" ;;
-    snapshot-rm | template-rm) options+=" -f --force" ;;
+    snapshot-ls | template-ls | templates | secret-ls) options+=" -q --quiet" ;;
+    snapshot-rm | template-rm | secret-rm) options+=" -f --force" ;;
+    secret-set) options+=" -f --file -m --metadata" ;;
     env) options+=" --new-key" ;;
   esac
   if [[ $cur == -* ]]; then
@@ -70,6 +75,7 @@ _tinderbox() {
   case $command in
     rm | inspect | pause) COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
     snapshot-rm | snapshot-verify) COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur")) ;;
+    secret-set | secret-rm) COMPREPLY=($(compgen -W "$(tinderbox secret ls -q 2>/dev/null)" -- "$cur")) ;;
     template-rm | template-verify | template-inspect)
       COMPREPLY=($(compgen -W "$(tinderbox templates -q 2>/dev/null)" -- "$cur")) ;;
     rollback)
@@ -96,6 +102,7 @@ _tinderbox_sandboxes() {
 }
 _tinderbox_snapshots() { compadd ${(f)"$(tinderbox snapshot ls -q 2>/dev/null)"} }
 _tinderbox_templates() { compadd ${(f)"$(tinderbox templates -q 2>/dev/null)"} }
+_tinderbox_secrets() { compadd ${(f)"$(tinderbox secret ls -q 2>/dev/null)"} }
 _tinderbox_either() { _tinderbox_sandboxes; _tinderbox_snapshots }
 _tinderbox() {
   local -a commands global process sandbox
@@ -115,6 +122,7 @@ _tinderbox() {
     'rollback:Put a sandbox back to a snapshot that was taken of it'
     'template:What sandboxes can be created from'
     'prune:Remove what can be made again, or nobody can use'
+    'secret:Values that sandboxes use without seeing them'
     'cp:Copy files and directories into or out of a sandbox'
     "logs:Show a sandbox's serial console"
     'templates:List templates'
@@ -157,6 +165,7 @@ _tinderbox() {
         rollback) _arguments $global '--timings[tell how long it took]' '1:sandbox:_tinderbox_sandboxes' '2:snapshot:_tinderbox_snapshots' ;;
         snapshot) _arguments $global '--name[name]:NAME:' '--disk-only[keep the disk alone]' {-q,--quiet}'[ids only]' '1:command:(create ls rm verify)' '*:sandbox or snapshot:_tinderbox_either' ;;
         template) _arguments $global {-q,--quiet}'[ids only]' '1:command:(ls rm inspect verify)' '*:template:_tinderbox_templates' ;;
+        secret) _arguments $global {-f,--file}'[file that holds the value]:file:_files' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' {-q,--quiet}'[names only]' '1:command:(set ls rm)' '*:secret:_tinderbox_secrets' ;;
         logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
         cp) _arguments $global {-u,--user}'[owner]:USER:' '*:file:_files' ;;
         env) _arguments $global '--new-key[make a new key]' ;;
@@ -169,7 +178,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune info doctor bench env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune secret info doctor bench env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -190,6 +199,7 @@ complete -c tinderbox -n $none -a snapshot -d 'Keep the state of a sandbox'
 complete -c tinderbox -n $none -a rollback -d 'Put a sandbox back to a snapshot'
 complete -c tinderbox -n $none -a template -d 'What sandboxes are created from'
 complete -c tinderbox -n $none -a prune -d 'Remove what nobody can use'
+complete -c tinderbox -n $none -a secret -d 'Values that sandboxes use unseen'
 complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
 complete -c tinderbox -n $none -a logs -d 'Show the serial console'
 complete -c tinderbox -n $none -a templates -d 'List templates'
@@ -216,6 +226,9 @@ complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l no-internet
 complete -c tinderbox -n '__fish_seen_subcommand_from run create ls' -s m -l metadata -x -d 'KEY=VALUE'
 complete -c tinderbox -n '__fish_seen_subcommand_from snapshot' -a 'create ls rm verify'
 complete -c tinderbox -n '__fish_seen_subcommand_from template' -a 'ls rm inspect verify'
+complete -c tinderbox -n '__fish_seen_subcommand_from secret' -a 'set ls rm'
+complete -c tinderbox -n '__fish_seen_subcommand_from secret' -a '(tinderbox secret ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from secret' -l file -r -d 'File that holds the value'
 complete -c tinderbox -n '__fish_seen_subcommand_from snapshot rollback' -a '(tinderbox snapshot ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from template' -a '(tinderbox templates -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from pause snapshot' -l disk-only -d 'Keep the disk alone'

@@ -349,8 +349,39 @@ bool FakeDaemon::LifecycleCall(Connection& connection, const Request& request) {
   return true;
 }
 
+bool FakeDaemon::SecretCall(Connection& connection, const Request& request) {
+  const std::string path = request.target.substr(0, request.target.find('?'));
+  if (!path.starts_with("/secrets")) return false;
+  const std::scoped_lock lock(mutex_);
+  const auto info = [this](const std::string& name) {
+    return json::object{
+        {"secretID", "sec_" + name}, {"name", name}, {"currentVersion", secrets_[name]}};
+  };
+  if (path == "/secrets" && request.method == "GET") {
+    json::array all;
+    for (const auto& [name, version] : secrets_) all.push_back(info(name));
+    connection.Answer(200, all);
+  } else if (path == "/secrets") {
+    const std::string name(json::parse(request.body).at("name").as_string());
+    secrets_[name] = 1;
+    connection.Answer(201, info(name));
+  } else if (const std::string name = path.substr(9); !secrets_.contains(name)) {
+    connection.Answer(404, json::object{{"code", 404}, {"message", "secret not found"}});
+  } else if (request.method == "DELETE") {
+    secrets_.erase(name);
+    connection.Answer(204, std::string_view());
+  } else {
+    ++secrets_[name];
+    connection.Answer(200, info(name));
+  }
+  return true;
+}
+
 void FakeDaemon::Control(Connection& connection, const Request& request) {
-  if (HostCall(connection, request) || LifecycleCall(connection, request)) return;
+  if (HostCall(connection, request) || LifecycleCall(connection, request) ||
+      SecretCall(connection, request)) {
+    return;
+  }
   const std::string target = request.target.substr(0, request.target.find('?'));
   if (request.method == "POST" && target == "/v2/sandboxes") {
     const json::value body = json::parse(request.body);

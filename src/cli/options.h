@@ -142,6 +142,18 @@ struct VerifyOptions {
   std::vector<std::string> templates;
 };
 struct PruneOptions {};
+struct SecretSetOptions {
+  std::string name;
+  std::string file = "-";  // that holds the value; "-" = standard input
+  std::optional<Pairs> metadata;
+};
+struct SecretListOptions {
+  bool quiet = false;
+};
+struct SecretRemoveOptions {
+  std::vector<std::string> secrets;
+  bool force = false;  // absence is success
+};
 struct InfoOptions {};
 struct DoctorOptions {};
 struct BenchOptions {
@@ -161,8 +173,9 @@ using Command =
                  InspectOptions, RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions,
                  ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
                  CopyOptions, LogsOptions, TemplatesOptions, TemplateRemoveOptions,
-                 TemplateInspectOptions, VerifyOptions, PruneOptions, InfoOptions, DoctorOptions,
-                 BenchOptions, EnvOptions, VersionOptions, CompletionOptions>;
+                 TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
+                 SecretListOptions, SecretRemoveOptions, InfoOptions, DoctorOptions, BenchOptions,
+                 EnvOptions, VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;

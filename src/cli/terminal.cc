@@ -42,6 +42,24 @@ void RawTerminal::Renew() {
   ::tcsetattr(fd_, TCSADRAIN, &raw);
 }
 
+base::Result<QuietTerminal> QuietTerminal::Enter(int fd) {
+  termios before{};
+  if (::tcgetattr(fd, &before) != 0) return base::FailErrno(errno, "read the terminal's mode");
+  termios quiet = before;
+  quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  if (::tcsetattr(fd, TCSAFLUSH, &quiet) != 0) {
+    return base::FailErrno(errno, "set the terminal's mode");
+  }
+  return QuietTerminal(fd, before);
+}
+
+QuietTerminal::QuietTerminal(QuietTerminal&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), before_(other.before_) {}
+
+QuietTerminal::~QuietTerminal() {
+  if (fd_ >= 0) ::tcsetattr(fd_, TCSAFLUSH, &before_);
+}
+
 base::Result<SignalQueue> SignalQueue::Open() {
   // A reader that goes away must be seen as EPIPE, after which there is still work to do.
   ::signal(SIGPIPE, SIG_IGN);

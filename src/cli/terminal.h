@@ -40,6 +40,20 @@ class RawTerminal {
   termios before_;
 };
 
+// While it lives, a terminal does not show what is typed.
+class QuietTerminal {
+ public:
+  static base::Result<QuietTerminal> Enter(int fd);
+  QuietTerminal(QuietTerminal&& other) noexcept;
+  QuietTerminal& operator=(QuietTerminal&&) = delete;
+  ~QuietTerminal();
+
+ private:
+  QuietTerminal(int fd, const termios& before) : fd_(fd), before_(before) {}
+  int fd_;
+  termios before_;
+};
+
 // While it lives, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH and SIGCONT are read from a descriptor
 // instead of acting, in this thread and those it starts. SIGPIPE is ignored from then on.
 class SignalQueue {
