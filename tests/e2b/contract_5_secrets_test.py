@@ -65,7 +65,7 @@ class Secrets(Case):
         Secret.create(self.name, "hidden")
         with self.assertRaises(SecretException) as caught:
             Secret.create(self.name.upper(), "hidden")
-        self.assertEqual(caught.exception.status_code, 409)
+        self.assertTrue(str(caught.exception).startswith("409"), caught.exception)
         self.assertNotIn("hidden", str(caught.exception))
 
     def test_what_no_name_value_or_metadata_can_be(self):
@@ -73,7 +73,7 @@ class Secrets(Case):
                                       (self.name, "v", {str(n): "x" for n in range(33)})):
             with self.assertRaises(SecretException) as caught:
                 Secret.create(name, value, metadata=metadata)
-            self.assertEqual(caught.exception.status_code, 400)
+            self.assertTrue(str(caught.exception).startswith("400"), caught.exception)
         with self.assertRaises(InvalidArgumentException):
             Secret.fill("")
 

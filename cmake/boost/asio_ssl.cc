@@ -1,0 +1,3 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/asio/ssl/impl/src.hpp>
