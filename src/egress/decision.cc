@@ -22,6 +22,12 @@ bool Contain(const std::vector<Ipv4Prefix>& networks, Ipv4 address) {
 
 Verdict Decide(const Rules& rules, std::string_view name, Ipv4 dialled) {
   if (!name.empty() && AnyMatches(rules.names, name)) return Verdict::kByName;
+  // What is set in requests is for that host alone: whose address the guest dialled, it may be
+  // anybody's.
+  if (FindTransform(rules.transforms, name) != nullptr) {
+    const bool any = rules.allow_internet || !rules.allow.empty();
+    return any ? Verdict::kChecked : Verdict::kRefuse;
+  }
   if (!IsPublic(dialled)) return Verdict::kRefuse;
   const bool denied = !rules.allow_internet || Contain(rules.deny, dialled);
   if (denied && !Contain(rules.allow, dialled)) return Verdict::kRefuse;

@@ -12,6 +12,7 @@ namespace tinderbox::egress {
 
 enum class Verdict {
   kByName,     // to wherever the name leads
+  kChecked,    // the same, as far as the addresses there are let through
   kByAddress,  // to the address that the guest dialled
   kRefuse,
 };

@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/log.h"
+#include "egress/changer.h"
 #include "egress/first_bytes.h"
 #include "sys/netns.h"
 
@@ -144,10 +146,15 @@ net::AsyncResult<std::vector<sys::Ipv4>> Addresses(Service& service, std::shared
   Result<std::vector<sys::Ipv4>> found = co_await service.resolver.Resolve(flow->name);
   --place.lookups;
   if (!found) co_return found;
-  std::erase_if(*found, [](sys::Ipv4 address) { return !IsPublic(address); });
+  const bool checked = *flow->verdict == Verdict::kChecked;
+  std::erase_if(*found, [&](sys::Ipv4 address) {
+    return !IsPublic(address) ||
+           (checked && Decide(place.rules, {}, address) != Verdict::kByAddress);
+  });
   if (found->empty()) {
     co_return Fail(Code::kPermissionDenied,
-                   fmt::format("'{}' leads to private addresses alone", flow->name));
+                   fmt::format("'{}' leads to {} addresses alone", flow->name,
+                               checked ? "forbidden" : "private"));
   }
   if (found->size() > kMostAddresses) found->resize(kMostAddresses);
   co_return found;
@@ -204,6 +211,20 @@ net::AsyncResult<> Dial(Service& service, std::shared_ptr<Flow> flow) {
   co_return connected;
 }
 
+// The requests of a host with a transform.
+net::Task<> RunBridge(Service& service, std::shared_ptr<Flow> flow) {
+  auto bridge = service.changer.Make(
+      {std::move(flow->client), std::move(flow->in), std::move(flow->upstream)}, flow->name,
+      flow->port, flow->transform);
+  if (!bridge) {
+    base::LogWarning("cannot change a sandbox's requests",
+                     {{"host", flow->name}, {"error", bridge.error().ToString()}});
+    co_return flow->Reset();
+  }
+  flow->bridge = *std::move(bridge);
+  co_await flow->bridge->Run();
+}
+
 }  // namespace
 
 void Flow::Arm(milliseconds after, std::function<void(Flow&)> then) {
@@ -224,6 +245,7 @@ void Flow::Reset() {
   gone = true;
   Disarm();
   if (relay) relay->Reset();
+  if (bridge) bridge->Reset();
   ResetSocket(client);
   ResetSocket(upstream);
 }
@@ -236,6 +258,9 @@ net::Task<> RunFlow(Service& service, std::shared_ptr<Flow> flow) {
   if (flow->gone) co_return flow->Reset();
 
   flow->verdict = Decide(flow->place->rules, flow->name, flow->dialled);
+  if (const Transform* found = FindTransform(flow->place->rules.transforms, flow->name)) {
+    flow->transform = std::make_shared<const Transform>(*found);
+  }
   if (*flow->verdict == Verdict::kRefuse) {
     const std::string what =
         flow->name.empty() ? flow->dialled.ToString() : fmt::format("'{}'", flow->name);
@@ -249,6 +274,7 @@ net::Task<> RunFlow(Service& service, std::shared_ptr<Flow> flow) {
     co_return co_await Refuse(flow, inside ? 403 : 502, dialled.error().message());
   }
   Keep(flow->upstream);
+  if (flow->transform) co_return co_await RunBridge(service, flow);
   flow->relay = std::make_shared<net::Relay>(
       net::UpgradedSocket{std::move(flow->client), std::move(flow->in)},
       net::UpgradedSocket{std::move(flow->upstream), {}}, kHalfOpen);

@@ -16,12 +16,15 @@
 #include "egress/decision.h"
 #include "egress/gateway.h"
 #include "egress/resolver.h"
+#include "egress/transform.h"
+#include "intercept/bridge.h"
 #include "net/http_server.h"
 #include "net/relay.h"
 #include "sys/fd.h"
 
 namespace tinderbox::egress {
 
+class Changer;
 struct Flow;
 
 // One guest's place at the gateway. Belongs, like all of its flows, to the loop's thread.
@@ -38,6 +41,7 @@ struct Place {
 struct Service {
   boost::asio::io_context& io;
   Resolver& resolver;
+  Changer& changer;
   const GatewayOptions& options;
 };
 
@@ -55,7 +59,9 @@ struct Flow : std::enable_shared_from_this<Flow> {
   const std::shared_ptr<Place> place;
   net::StreamSocket client;
   net::StreamSocket upstream;
-  std::shared_ptr<net::Relay> relay;  // has both sockets, once there is one
+  // Has both sockets, once there is one of the two.
+  std::shared_ptr<net::Relay> relay;
+  std::shared_ptr<intercept::Bridge> bridge;
   boost::asio::steady_timer timer;
 
   sys::Ipv4 dialled;  // by the guest
@@ -63,7 +69,8 @@ struct Flow : std::enable_shared_from_this<Flow> {
   std::string in;    // its first bytes
   std::string name;  // that it asked for; empty: none
   std::optional<Verdict> verdict;
-  bool late = false;  // the guest kept us waiting
+  std::shared_ptr<const Transform> transform;  // of its requests, where there is one
+  bool late = false;                           // the guest kept us waiting
   bool gone = false;
   std::uint64_t armed = 0;
 };

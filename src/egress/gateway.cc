@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "egress/changer.h"
 #include "egress/flow.h"
 #include "sys/netns.h"
 
@@ -66,6 +67,7 @@ class GatewayImpl final : public Gateway {
   Result<> Start();
   Result<> Serve(std::uint32_t index, sys::UniqueFd netns, const Rules& rules) override;
   void Forget(std::uint32_t index) override;
+  Result<std::string> Certificate() override { return changer_.Certificate(); }
   Counts counts() override;
 
  private:
@@ -91,6 +93,7 @@ class GatewayImpl final : public Gateway {
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   std::unique_ptr<Resolver> resolver_;
+  Changer changer_{options_};
   std::unique_ptr<Service> service_;
   std::map<std::uint32_t, PlacePtr> places_;
   std::promise<void> ended_;
@@ -111,7 +114,7 @@ GatewayImpl::~GatewayImpl() {
 
 Result<> GatewayImpl::Start() {
   resolver_ = TRY(Resolver::Make(io_, {.servers = options_.dns}));
-  service_ = std::make_unique<Service>(Service{io_, *resolver_, options_});
+  service_ = std::make_unique<Service>(Service{io_, *resolver_, changer_, options_});
   // No signal of the process is for this thread: it starts with all of them blocked.
   sigset_t all, usual;
   sigfillset(&all);
@@ -125,6 +128,8 @@ Result<> GatewayImpl::Start() {
 }
 
 Result<> GatewayImpl::Serve(std::uint32_t index, sys::UniqueFd netns, const Rules& rules) {
+  // What cannot be served is told now, not to each connection.
+  if (!rules.transforms.empty()) TRY(Certificate());
   const bool changed = OnLoop([&] {
     const auto found = places_.find(index);
     if (found == places_.end()) return false;
@@ -167,12 +172,22 @@ Result<> GatewayImpl::Open(std::uint32_t index, sys::UniqueFd netns, sys::Unique
   return {};
 }
 
+namespace {
+bool SameTransform(const Transform* a, const Transform* b) {
+  return a == nullptr || b == nullptr ? a == b : *a == *b;
+}
+}  // namespace
+
 void GatewayImpl::Change(Place& place, const Rules& rules) {
   place.rules = rules;
   // A copy: a reset may end flows.
   const std::vector flows(place.flows.begin(), place.flows.end());
   for (const auto& flow : flows) {
-    if (flow->verdict && Decide(rules, flow->name, flow->dialled) != *flow->verdict) flow->Reset();
+    if (!flow->verdict) continue;
+    const bool same =
+        Decide(rules, flow->name, flow->dialled) == *flow->verdict &&
+        SameTransform(flow->transform.get(), FindTransform(rules.transforms, flow->name));
+    if (!same) flow->Reset();
   }
 }
 

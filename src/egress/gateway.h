@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "egress/domain_pattern.h"
+#include "egress/transform.h"
 #include "network/slot_pool.h"
 #include "sys/fd.h"
 
@@ -27,6 +28,9 @@ struct Rules {
   bool allow_internet = true;
   std::vector<sys::Ipv4Prefix> deny{};
   std::vector<sys::Ipv4Prefix> allow{};
+  // What requests to some hosts get on their way, in TLS and HTTP. Such a host is always dialled by
+  // its name; that alone makes it no more reachable than the rest.
+  Transforms transforms{};
   bool operator==(const Rules&) const = default;
 };
 
@@ -41,6 +45,9 @@ class Gateway {
   // rules from now on, where it is served already: connections that they do not allow are reset
   // before this returns. kAlreadyExists: somebody else listens there.
   virtual base::Result<> Serve(std::uint32_t index, sys::UniqueFd netns, const Rules& rules) = 0;
+  // The certificate authority (PEM) in whose name connections with transforms are served: guests
+  // have to trust it. kUnimplemented without GatewayOptions::authority.
+  virtual base::Result<std::string> Certificate() = 0;
   // Ends that, and every connection of the slot. Nothing, where it is not served.
   virtual void Forget(std::uint32_t index) = 0;
 
@@ -57,6 +64,12 @@ struct GatewayOptions {
   std::chrono::milliseconds dial{10'000};                 // all addresses of a name together
   std::size_t connections_per_slot = 512;                 // beyond: reset
   std::size_t lookups_per_slot = 16;                      // at once; beyond: refused
+  // For transforms: where the certificate authority stands (intercept/authority.h), a PEM file of
+  // authorities that servers may have besides the host's own ("": none), and who knows secrets'
+  // values: asked on a thread of the gateway's own, it may block.
+  std::string authority{};
+  std::string ca_file{};
+  HeaderValue::Append secret{};
 };
 
 base::Result<std::unique_ptr<Gateway>> OpenGateway(const GatewayOptions& options);
