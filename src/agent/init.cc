@@ -17,6 +17,7 @@
 #include "agent/freeze.h"
 #include "agent/guest_address.h"
 #include "agent/rpc.h"
+#include "agent/trust.h"
 #include "base/log.h"
 #include "sys/file.h"
 
@@ -108,6 +109,8 @@ void Apply(InitRequest request, AgentState& state) {
   if (request.hostname) SetHostname(*request.hostname);
   if (request.machine_id) SetMachineId(*request.machine_id);
   if (request.env) state.env = *std::move(request.env);
+  // Behind the environment, which it adds to.
+  if (request.certificate) Tolerate(TrustAuthority(*request.certificate, state.env));
   if (request.default_user) state.default_user = *std::move(request.default_user);
   if (request.default_workdir) state.default_workdir = *std::move(request.default_workdir);
   if (request.access_token) {
@@ -128,6 +131,7 @@ RpcResult<InitRequest> FromMessage(const Message& message) {
   RPC_TRY(request.default_workdir, message.String("defaultWorkdir"));
   RPC_TRY(request.hostname, message.String("hostname"));
   RPC_TRY(request.machine_id, message.String("machineId"));
+  RPC_TRY(request.certificate, message.String("caCertificate"));
   RPC_TRY(const auto entropy, message.String("entropy"));
   request.entropy = entropy.value_or("");
   RPC_TRY(const auto timestamp, message.String("timestamp"));

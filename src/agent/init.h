@@ -22,8 +22,9 @@ struct InitRequest {
   std::optional<std::string> default_user;
   std::optional<std::string> default_workdir;
   std::optional<std::string> hostname;
-  std::optional<std::string> machine_id;  // 32 lower-case hexadecimal digits
-  std::string entropy;                    // mixed into the kernel's random state as it is
+  std::optional<std::string> machine_id;   // 32 lower-case hexadecimal digits
+  std::optional<std::string> certificate;  // of an authority to trust (PEM)
+  std::string entropy;                     // mixed into the kernel's random state as it is
 };
 
 base::Result<InitRequest> ParseInit(std::string_view body);

@@ -9,6 +9,7 @@
 
 #include "api/port_access.h"
 #include "api/sandbox_address.h"
+#include "api/transform_rules.h"
 
 namespace tinderbox::api {
 namespace {
@@ -73,10 +74,7 @@ void ReadEgress(FieldReader& fields, NetworkRules& rules) {
     if (network.length == 0) rules.allow_internet = false;
   }
   ReadDnsServers(fields, rules);
-  if (const auto* transforms = fields.Object("rules");
-      transforms != nullptr && !transforms->empty()) {
-    fields.Unsupported("rules", kLater);
-  }
+  ReadTransforms(fields, rules);
   if (fields.Object("egressProxy") != nullptr) fields.Unsupported("egressProxy", kLater);
 }
 

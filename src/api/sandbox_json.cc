@@ -62,6 +62,7 @@ boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
     network["httpsPorts"] =
         boost::json::array(info.ports.https_ports.begin(), info.ports.https_ports.end());
   }
+  if (!rules.transforms.empty()) network["rules"] = egress::TransformsToJson(rules.transforms);
   return network;
 }
 

@@ -14,6 +14,7 @@
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 #include "api/sandbox_list.h"
+#include "api/transform_rules.h"
 
 namespace tinderbox::api {
 namespace {
@@ -33,6 +34,8 @@ Answer Create(ControlContext& context, const Request& request, Generation genera
   const auto timings = WantsTimings(request);
   if (!timings) return ErrorOf(timings);
   const auto create = [&]() -> Answer {
+    const auto known = CheckSecrets(context.secrets, parsed->network);
+    if (!known) return ErrorOf(known);
     const auto info = context.manager.Create(*parsed);
     if (!info) return ErrorOf(info);
     boost::json::object out = SandboxJson(*info, context.domain);
@@ -125,6 +128,8 @@ Answer SetNetwork(ControlContext& context, const Request& request) {
   if (!rules) return ErrorOf(rules);
   const auto info = FindVisible(context, request);
   if (!info) return ErrorOf(info);
+  const auto known = CheckSecrets(context.secrets, *rules);
+  if (!known) return ErrorOf(known);
   const auto set = context.manager.SetNetwork(info->id, *rules);
   return set ? EmptyAnswer(204) : ErrorOf(set);
 }

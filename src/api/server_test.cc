@@ -167,7 +167,7 @@ TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
            {R"({"denyOut":["1.2.3.4/33"]})", "1.2.3.4/33"},
            {R"({"denyOut":"1.2.3.4"})", "'denyOut'"},
            {R"({"egressProxy":{"address":"p:1"}})", "'egressProxy'"},
-           {R"({"rules":{"a.com":[]}})", "'rules'"},
+           {R"({"rules":{"*":[]}})", "'rules'"},
            {R"({"allowPublicTraffic":true})", "'allowPublicTraffic'"},
            {R"([])", "body"}}) {
     ExpectError(Call("PUT", path, body), 400, words);
@@ -190,7 +190,7 @@ TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
            {"network.allowOut", R"("network":{"allowOut":["http://example.com"]})"},
            {"network.denyOut", R"("network":{"denyOut":["2001:db8::/32"]})"},
            {"network.denyOut", R"("network":{"denyOut":[1]})"},
-           {"network.rules", R"("network":{"rules":{"a.com":[]}})"},
+           {"network.rules", R"("network":{"rules":{"*":[]}})"},
            {"network.egressProxy", R"("network":{"egressProxy":{"address":"p:1"}})"},
            {"network.dnsServers", R"("network":{"dnsServers":["nonsense"]})"},
            {"network.unheardOf", R"("network":{"unheardOf":1})"},

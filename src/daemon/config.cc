@@ -121,6 +121,7 @@ Result<> ReadNetwork(const toml::table& table, const std::string& source, Config
   reader.Read("cidr", out.cidr);
   reader.Read("dns", out.dns);
   reader.ReadNumber("ready_slots", out.ready_slots, 0, 256);
+  reader.Read("ca_file", out.ca_file);
   return reader.Finish();
 }
 

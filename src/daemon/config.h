@@ -36,6 +36,7 @@ struct Config {
     std::string cidr = "10.211.0.0/16";
     std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
     std::uint32_t ready_slots = 8;
+    std::string ca_file;  // PEM: authorities of servers besides the host's own; empty: none
     bool operator==(const Network&) const = default;
   } network;
 

@@ -72,6 +72,19 @@ std::string StorePath(const Config& config) { return config.state_dir + "/tinder
 
 std::string SecretsKeyPath(const Config& config) { return config.state_dir + "/secrets.key"; }
 
+egress::GatewayOptions GatewayOptionsOf(const Config& config, secret::Vault& secrets) {
+  egress::GatewayOptions options;
+  options.dns = config.network.dns;
+  options.authority = config.state_dir + "/egress-ca.pem";
+  options.ca_file = config.network.ca_file;
+  options.secret = [&secrets](std::string_view name, std::string& to) -> Result<> {
+    const secret::SecretText value = TRY(secrets.Value(name));
+    to += value.Reveal();
+    return {};
+  };
+  return options;
+}
+
 Result<> PrepareDirectories(const Config& config) {
   if (::geteuid() != 0) {
     return std::unexpected(
@@ -121,7 +134,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                           .qemu = config.qemu,
                                           .warden = system->warden}));
   system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
-  system->gateway = TRY(egress::OpenGateway({.dns = config.network.dns}));
+  system->gateway = TRY(egress::OpenGateway(GatewayOptionsOf(config, *system->secrets)));
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,
                                               .library = *system->library,
                                               .slots = *system->slots,

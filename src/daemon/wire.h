@@ -26,6 +26,7 @@ image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& 
 network::PoolOptions PoolOptionsOf(const Config& config);
 std::string StorePath(const Config& config);
 std::string SecretsKeyPath(const Config& config);
+egress::GatewayOptions GatewayOptionsOf(const Config& config, secret::Vault& secrets);
 
 // Members die in reverse: the manager before what it refers to.
 struct System {

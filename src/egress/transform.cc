@@ -74,8 +74,8 @@ Result<Headers> ReadRule(const boost::json::value& rule) {
   for (const char* const field : {"transform", "headers"}) {
     const auto* object = at->if_object();
     if (object == nullptr) return Bad("a rule is an object {\"transform\": {\"headers\": {…}}}");
-    for (const auto& [key, value] : *object) {
-      if (key != field && !value.is_null()) {
+    for (const auto& [key, unused] : *object) {
+      if (key != field) {
         return Bad(fmt::format("'{}' is not supported in a rule", std::string_view(key)));
       }
     }

@@ -129,14 +129,25 @@ Result<> AgentLink::AwaitInit(vmm::LaunchedVm& vm, const Identity& identity,
 }
 
 Result<> AgentLink::SetClock(const std::string& token, Deadline deadline) const {
+  return Init(json::serialize(json::object{{"timestamp", Rfc3339Now()}}), token,
+              "set the guest's clock", deadline);
+}
+
+Result<> AgentLink::Trust(const std::string& token, const std::string& authority,
+                          Deadline deadline) const {
+  return Init(json::serialize(json::object{{"caCertificate", authority}}), token,
+              "give the guest a certificate authority", deadline);
+}
+
+Result<> AgentLink::Init(const std::string& body, const std::string& token, std::string_view what,
+                         Deadline deadline) const {
   net::HttpRequest init{.method = "POST",
                         .target = "/init",
                         .headers = {{"Content-Type", "application/json"}},
-                        .body = json::serialize(json::object{{"timestamp", Rfc3339Now()}})};
+                        .body = body};
   if (!token.empty()) init.headers.push_back({"X-Access-Token", token});
   const Deadline limit = Deadline::After(kExchange).Earlier(deadline);
-  return Expect204(TRY_CTX(Exchange(slots_, slot_, init, limit, limit), "set the guest's clock"),
-                   "set the guest's clock");
+  return Expect204(TRY_CTX(Exchange(slots_, slot_, init, limit, limit), what), what);
 }
 
 bool AgentLink::Answers(Deadline deadline) const {
@@ -198,6 +209,7 @@ std::string InitBody(const Identity& identity) {
   body["timestamp"] = Rfc3339Now();
   if (!identity.default_user.empty()) body["defaultUser"] = identity.default_user;
   if (!identity.default_workdir.empty()) body["defaultWorkdir"] = identity.default_workdir;
+  if (!identity.authority.empty()) body["caCertificate"] = identity.authority;
   if (!identity.known) {
     body["hostname"] = identity.sandbox_id;
     body["machineId"] = base::RandomHex(16);

@@ -23,6 +23,7 @@ struct Identity {
   std::string template_id;
   std::string default_user;
   std::string default_workdir;
+  std::string authority;  // a certificate (PEM) to trust besides its own; empty: none
   // The guest is that sandbox already (it was paused): only what time and a second life of the same
   // memory make wrong is set, its clock and its random numbers.
   bool known = false;
@@ -41,6 +42,9 @@ class AgentLink {
   // answers. `demanded` is the token that it knows already (a restored one's); empty: none.
   base::Result<> AwaitInit(vmm::LaunchedVm& vm, const Identity& identity,
                            const std::string& demanded, base::Deadline deadline) const;
+  // Has the guest trust that certificate authority (PEM).
+  base::Result<> Trust(const std::string& token, const std::string& authority,
+                       base::Deadline deadline) const;
   // Whether it answers now.
   bool Answers(base::Deadline deadline) const;
   // Has the guest write out all that it holds, and stops its file system from changing; Thaw lets
@@ -56,6 +60,8 @@ class AgentLink {
 
  private:
   base::Result<> SetClock(const std::string& token, base::Deadline deadline) const;
+  base::Result<> Init(const std::string& body, const std::string& token, std::string_view what,
+                      base::Deadline deadline) const;
   base::Result<> RunShell(const std::string& command, base::Deadline deadline) const;
   base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
                       base::Deadline deadline) const;

@@ -87,7 +87,9 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
     TRY(member.vm->Resume(deadline));
     clock.Stage("resume");
     const AgentLink agent(options_.slots, record.slot);
-    TRY(agent.AwaitInit(member.vm->process(), IdentityOf(record, member.source), {}, deadline));
+    Identity identity = IdentityOf(record, member.source);
+    identity.authority = TRY(AuthorityFor(options_, rules));
+    TRY(agent.AwaitInit(member.vm->process(), identity, {}, deadline));
     clock.Stage("identity");
     return {};
   };

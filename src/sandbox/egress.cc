@@ -5,11 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
+#include <chrono>
 #include <iterator>
 #include <utility>
 
 #include "base/log.h"
 #include "network/rules.h"
+#include "sandbox/agent_link.h"
 #include "sandbox/context.h"
 #include "sandbox/manager_impl.h"
 
@@ -23,6 +26,8 @@ using sys::Ipv4Prefix;
 
 namespace {
 
+// For the guest to take a certificate authority.
+constexpr std::chrono::seconds kTrust{10};
 constexpr std::size_t kMostNameServers = 10;
 constexpr std::size_t kMostNames = 256;
 
@@ -94,6 +99,10 @@ void PutRules(store::SandboxRecord& record, const NetworkRules& rules) {
   record.allow_names = NameTexts(rules.names);
   record.dns_servers.reset();
   if (rules.dns) record.dns_servers = AddressTexts(*rules.dns);
+  record.transforms.clear();
+  if (!rules.transforms.empty()) {
+    record.transforms = boost::json::serialize(egress::TransformsToJson(rules.transforms));
+  }
 }
 
 Result<NetworkRules> RulesOf(const store::SandboxRecord& record) {
@@ -109,6 +118,16 @@ Result<NetworkRules> RulesOf(const store::SandboxRecord& record) {
     if (!name) return damaged(name.error());
     rules.names.push_back(*std::move(name));
   }
+  if (!record.transforms.empty()) {
+    boost::system::error_code error;
+    const auto json = boost::json::parse(record.transforms, error);
+    if (error || !json.is_object()) {
+      return damaged(Error(Code::kDataLoss, "its transforms are no JSON object"));
+    }
+    auto transforms = egress::TransformsFromJson(json.as_object());
+    if (!transforms) return damaged(transforms.error());
+    rules.transforms = *std::move(transforms);
+  }
   if (!record.dns_servers) return rules;
   auto& servers = rules.dns.emplace();
   for (const std::string& text : *record.dns_servers) {
@@ -122,8 +141,10 @@ Result<NetworkRules> RulesOf(const store::SandboxRecord& record) {
 network::EgressPolicy PolicyOf(const ManagerOptions& options, const NetworkRules& rules) {
   network::EgressPolicy policy{
       .allow_internet = rules.allow_internet, .deny = rules.deny, .allow = rules.allow};
+  using Redirect = network::EgressPolicy::Redirect;
+  if (!rules.by_name()) return policy;
+  policy.redirect = rules.transforms.empty() ? Redirect::kDenied : Redirect::kAll;
   if (rules.names.empty()) return policy;
-  policy.redirect = network::EgressPolicy::Redirect::kDenied;
   if (rules.dns) {
     policy.dns = *rules.dns;
     return policy;
@@ -141,12 +162,19 @@ egress::Rules GatewayRules(const NetworkRules& rules) {
   return {.names = rules.names,
           .allow_internet = rules.allow_internet,
           .deny = rules.deny,
-          .allow = rules.allow};
+          .allow = rules.allow,
+          .transforms = rules.transforms};
 }
 
-// What both allow by name, and nothing by address.
+// What both allow. What is done to requests is of the new ones: no connection goes on by the old.
 NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
-  NetworkRules common{.allow_internet = false};
+  NetworkRules common{.allow_internet = a.allow_internet && b.allow_internet};
+  common.deny = a.deny;
+  common.deny.insert(common.deny.end(), b.deny.begin(), b.deny.end());
+  std::ranges::copy_if(a.allow, std::back_inserter(common.allow), [&](const Ipv4Prefix& network) {
+    return std::ranges::find(b.allow, network) != b.allow.end();
+  });
+  common.transforms = b.transforms;
   std::ranges::copy_if(a.names, std::back_inserter(common.names), [&](const auto& name) {
     return std::ranges::find(b.names, name) != b.names.end();
   });
@@ -156,12 +184,17 @@ NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
 }  // namespace
 
 Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot, const NetworkRules& rules) {
-  if (rules.names.empty()) {
+  if (!rules.by_name()) {
     options.gateway.Forget(slot);
     return {};
   }
   sys::UniqueFd netns = TRY(options.slots.Namespace(slot));
   return options.gateway.Serve(slot, std::move(netns), GatewayRules(rules));
+}
+
+Result<std::string> AuthorityFor(const ManagerOptions& options, const NetworkRules& rules) {
+  if (rules.transforms.empty()) return std::string();
+  return options.gateway.Certificate();
 }
 
 Result<> ChangeSlotRules(const ManagerOptions& options, std::uint32_t slot,
@@ -186,6 +219,8 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
                 fmt::format("sandbox '{}' is {}, not running or paused", id, StateName(state)));
   }
   const store::SandboxRecord before = sandbox.record();
+  // First: what the guest does not trust it cannot use, which harms nobody.
+  if (state == State::kRunning) TRY(TrustAuthority(before, rules));
   store::SandboxRecord record = before;
   PutRules(record, rules);
   // A daemon that dies between record and kernel leaves a mark for the next.
@@ -202,12 +237,20 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   return {};
 }
 
+Result<> ManagerImpl::TrustAuthority(const store::SandboxRecord& record,
+                                     const NetworkRules& rules) {
+  const std::string authority = TRY(AuthorityFor(options_, rules));
+  if (authority.empty()) return {};
+  const AgentLink agent(options_.slots, record.slot);
+  return agent.Trust(record.access_token, authority, base::Deadline::After(kTrust));
+}
+
 // Of a sandbox that outlived its daemon, and with that its gateway.
 Result<> ManagerImpl::TakeUpRules(Sandbox& sandbox) {
   const store::SandboxRecord record = sandbox.record();
   if (record.network_pending) return ApplyRules(sandbox, {});
   const NetworkRules rules = TRY(RulesOf(record));
-  if (rules.names.empty()) return {};
+  if (!rules.by_name()) return {};
   return ServeNames(options_, record.slot, rules);
 }
 

@@ -26,6 +26,8 @@ network::EgressPolicy PolicyOf(const ManagerOptions& options, const NetworkRules
 // failure the old ones hold.
 base::Result<> ChangeSlotRules(const ManagerOptions& options, std::uint32_t slot,
                                const NetworkRules& before, const NetworkRules& rules);
+// The certificate authority that its guest has to trust; "" where none of its requests are changed.
+base::Result<std::string> AuthorityFor(const ManagerOptions& options, const NetworkRules& rules);
 // The gateway's part alone, for a slot whose firewall has the rules already.
 base::Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot,
                           const NetworkRules& rules);

@@ -62,7 +62,7 @@ Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& sta
     return std::unexpected(std::move(recorded).error());
   }
   // From here on Teardown() finds it.
-  if (!start.network.names.empty()) TRY(ServeNames(options, slot.index, start.network));
+  if (start.network.by_name()) TRY(ServeNames(options, slot.index, start.network));
   return slot;
 }
 
@@ -127,6 +127,7 @@ Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& sou
   }
   const std::string demanded = restore ? source.agent_token : std::string();
   Identity identity = IdentityOf(before, source);
+  identity.authority = TRY(AuthorityFor(options, start.network));
   // A snapshot that the sandbox is rolled back to is of itself, too.
   identity.known = restore && source.source_sandbox == before.id;
   TRY(agent.AwaitInit(*process, identity, demanded, deadline));

@@ -127,6 +127,7 @@ class FakeGateway final : public egress::Gateway {
     const std::lock_guard lock(mutex_);
     rules_.erase(index);
   }
+  base::Result<std::string> Certificate() override { return std::string("certificate"); }
   Counts counts() override {
     const std::lock_guard lock(mutex_);
     return {.slots = rules_.size()};

@@ -95,6 +95,7 @@ class ManagerImpl final : public Manager {
 
   // egress.cc
   base::Result<> TakeUpRules(Sandbox& sandbox);
+  base::Result<> TrustAuthority(const store::SandboxRecord& record, const NetworkRules& rules);
   base::Result<> ApplyRules(Sandbox& sandbox, const NetworkRules& before);
 
   // pause.cc

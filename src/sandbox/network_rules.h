@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "egress/domain_pattern.h"
+#include "egress/transform.h"
 #include "sys/netlink_address.h"
 
 namespace tinderbox::sandbox {
@@ -26,6 +27,11 @@ struct NetworkRules {
   egress::DomainPatterns names{};
   // Where there are `names`: the name servers that the guest may ask. None given: the daemon's own.
   std::optional<std::vector<sys::Ipv4>> dns{};
+  // What requests to some hosts get on their way, by TLS and HTTP; makes none of them reachable.
+  egress::Transforms transforms{};
+
+  // Whether web connections have to pass the gateway.
+  bool by_name() const { return !names.empty() || !transforms.empty(); }
   bool operator==(const NetworkRules&) const = default;
 };
 

@@ -66,7 +66,9 @@ def ip(*arguments):
 
 
 class Internet:
-    def __init__(self):
+    def __init__(self, program=SERVER):
+        """`program` is run in it with the paths of a certificate, of its key and of a directory."""
+        self.program = program
         self.server = None
         self.directory = tempfile.TemporaryDirectory()
         subprocess.run(["ip", "netns", "del", INTERNET], capture_output=True)
@@ -92,7 +94,8 @@ class Internet:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                         "-subj", "/CN=played internet", "-addext", "subjectAltName=DNS:*.example.test,DNS:example.test",
                         "-out", certificate[0], "-keyout", certificate[1]], check=True, capture_output=True)
-        self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", SERVER, *certificate],
+        self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", self.program, *certificate,
+                                        self.directory.name],
                                        stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline() == "up\n"
 
