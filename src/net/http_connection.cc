@@ -64,15 +64,17 @@ HttpConnection::HttpConnection(Stream stream, HttpPeer peer, const HttpLimits& l
     : stream_(std::move(stream)),
       peer_(std::move(peer)),
       limits_(limits),
+      handshaking_(stream_.tls() != nullptr),
       gone_timer_(stream_.socket().get_executor(), Clock::time_point::max()) {}
 
 // --- The loop over requests
 
 Task<> HttpConnection::Run(HttpHandler handler) {
-  if (stream_.tls() != nullptr) {
+  if (handshaking_) {
     // An error of the handshake is the client's to see, by an alert; there is nothing to say here.
     const auto end = Clock::now() + limits_.handshake_timeout;
     if (co_await RefusePlain() || !co_await Handshake(end)) co_return Close();
+    handshaking_ = false;
   }
   while (!closing_ && !closed_) {
     if (!co_await ServeOne(handler)) break;
@@ -389,6 +391,11 @@ Task<> HttpConnection::Linger() {
 
 std::optional<HttpConnection::Clock::time_point> HttpConnection::WaitingSince() const {
   if (serving_ || closed_ || taken_) return std::nullopt;
+  return waiting_since_;
+}
+
+std::optional<HttpConnection::Clock::time_point> HttpConnection::HandshakingSince() const {
+  if (!handshaking_ || closed_) return std::nullopt;
   return waiting_since_;
 }
 

@@ -28,6 +28,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void CloseWhenIdle();
   // Since when it has waited for a request's head; no value while a request is served, or closed.
   std::optional<Clock::time_point> WaitingSince() const;
+  // Since when it has been shaking hands; no value before and after.
+  std::optional<Clock::time_point> HandshakingSince() const;
   // Whether a request has ever come on it.
   bool HasServed() const { return generation_ > 0; }
   // Closes now; a running handler sees the client gone.
@@ -98,6 +100,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool keep_alive_ = true;
 
   Clock::time_point waiting_since_ = Clock::now();
+  bool handshaking_;
   bool closing_ = false;  // no further request
   bool closed_ = false;
   bool taken_ = false;

@@ -96,6 +96,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   Task<> AcceptFrom(std::shared_ptr<asio::posix::stream_descriptor> listener, TlsAcceptor tls);
   bool AcceptOne(int listening, const TlsAcceptor& tls);
   bool MakeRoom();
+  void LimitHandshakes();
   void Serve(sys::UniqueFd fd, const Address& address, const TlsAcceptor& tls);
   Task<> RunConnection(std::shared_ptr<HttpConnection> connection);
   void ScheduleSweep();
@@ -170,6 +171,23 @@ bool HttpServer::State::MakeRoom() {
   return chosen != nullptr;
 }
 
+// The oldest is the one least likely to come to an end.
+void HttpServer::State::LimitHandshakes() {
+  if (connections.size() < limits.handshakes) return;
+  std::size_t count = 0;
+  std::shared_ptr<HttpConnection> oldest;
+  auto least = HttpConnection::Clock::time_point::max();
+  for (const auto& connection : connections) {
+    const auto since = connection->HandshakingSince();
+    if (!since) continue;
+    ++count;
+    if (*since > least) continue;
+    least = *since;
+    oldest = connection;
+  }
+  if (oldest && count >= limits.handshakes) oldest->Close();
+}
+
 void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address, const TlsAcceptor& tls) {
   const int family = address.base.sa_family;
   HttpPeer peer;
@@ -179,6 +197,7 @@ void HttpServer::State::Serve(sys::UniqueFd fd, const Address& address, const Tl
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
   }
+  if (tls) LimitHandshakes();
   std::unique_ptr<TlsEngine> engine;
   if (tls && !(engine = tls(fd.get()))) return;
   StreamSocket socket(io);

@@ -31,6 +31,9 @@ struct HttpLimits {
   std::uint64_t body_bytes = 1 << 20;   // unless the handler sets another (Exchange::SetBodyLimit)
   // Beyond: one that waits for a request makes room, if any has for a second; else 503 and close.
   std::size_t connections = 1000;
+  // Unfinished handshakes of TLS, which cost memory by the hundred kilobytes; beyond: the oldest is
+  // closed.
+  std::size_t handshakes = 256;
   // Time limits, kept to within a second; zero is none.
   std::chrono::seconds handshake_timeout{10};  // of TLS, in all
   std::chrono::seconds head_timeout{30};       // from a request's first byte to the end of its head

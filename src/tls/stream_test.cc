@@ -225,6 +225,20 @@ TEST_F(TlsServerTest, UnfinishedHandshakesAreConnectionsThatMakeRoom) {
   EXPECT_LE(Connections(), 20u);
 }
 
+TEST_F(TlsServerTest, ManyHandshakesAtOnceEndTheOldest) {
+  net::HttpLimits limits;
+  limits.handshakes = 8;
+  Start(Echo, limits);
+  TlsSocket served = TlsSocket::Connect(port_);
+  std::vector<sys::UniqueFd> hoard;
+  for (int i = 0; i < 100; ++i) hoard.push_back(Plain("\x16\x03\x01"));
+  EXPECT_TRUE(TlsSocket::Connect(port_).ok());
+  EXPECT_EQ(ReadAll(hoard.front()), "");
+  EXPECT_LE(Connections(), 10u);
+  served.Send(kGet);
+  EXPECT_THAT(served.ReadUntil("\r\n"), StartsWith("HTTP/1.1 200"));
+}
+
 TEST_F(TlsServerTest, TheClientsLeavingIsSeenHoweverItLeaves) {
   std::promise<void> gone[2];
   std::atomic<int> which = 0;
