@@ -6,6 +6,8 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "api/control.h"
 #include "api/error_map.h"
@@ -70,13 +72,16 @@ Answer OfSome(ControlContext& context, const Request& request) {
     return ErrorAnswer(Code::kInvalidArgument,
                        "query parameter 'sandbox_ids' is a list of 1 to 100 ids, joined by commas");
   }
+  std::vector<sandbox::SandboxInfo> infos;
   for (const std::string_view part : parts) {
     const auto id = SandboxIdOf(part);
     if (!id) return ErrorAnswer(id.error());
-    const auto info = context.manager.Get(*id);
-    if (!info || E2bState(info->state).empty()) continue;
-    const auto history = context.metrics.History(*info);
-    if (!history.empty()) found[*id] = MetricJson(history.back());
+    auto info = context.manager.Get(*id);
+    if (info && !E2bState(info->state).empty()) infos.push_back(*std::move(info));
+  }
+  const auto latest = context.metrics.Latest(infos);
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    if (latest[i]) found[infos[i].id] = MetricJson(*latest[i]);
   }
   return JsonAnswer(200, {{"sandboxes", std::move(found)}});
 }

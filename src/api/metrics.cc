@@ -3,8 +3,10 @@
 #include "api/metrics.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/json.hpp>
 #include <cmath>
+#include <system_error>
 #include <utility>
 
 #include "api/sandbox_address.h"
@@ -19,6 +21,7 @@ using sandbox::SandboxInfo;
 
 constexpr std::size_t kMaxAnswer = 64 << 10;
 constexpr double kMaxBytes = 1e15;
+constexpr std::chrono::seconds kRound{60};  // of the periodic samples: 240 silent agents' time
 
 std::int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -36,8 +39,8 @@ std::optional<double> Number(const boost::json::object& object, std::string_view
   return number;
 }
 
-Result<std::string> Ask(sandbox::Manager& manager, const SandboxInfo& info) {
-  const auto deadline = base::Deadline::After(MetricSampler::kSampleTime);
+Result<std::string> Ask(sandbox::Manager& manager, const SandboxInfo& info,
+                        base::Deadline deadline) {
   net::HttpClient client(TRY(manager.Dial(info.id, kAgentPort, deadline)));
   net::HttpRequest request{.method = "GET", .target = "/metrics"};
   request.headers.push_back({"X-Access-Token", info.access_token});
@@ -89,17 +92,17 @@ void MetricSampler::MakeRoom(const std::string& id) {
       std::ranges::min_element(watched_, {}, [](const auto& entry) { return entry.second.asked; }));
 }
 
+bool MetricSampler::Watching(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  MakeRoom(id);
+  Watch& watch = watched_[id];
+  watch.asked = Clock::now();
+  if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
+  return watch.samples.empty() || Clock::now() - watch.sampled > options_.fresh;
+}
+
 std::vector<MetricSample> MetricSampler::History(const SandboxInfo& info) {
-  bool stale = false;
-  {
-    const std::lock_guard lock(mutex_);
-    MakeRoom(info.id);
-    Watch& watch = watched_[info.id];
-    watch.asked = Clock::now();
-    stale = watch.samples.empty() || Clock::now() - watch.sampled > options_.fresh;
-    if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
-  }
-  if (stale) Sample(info);
+  if (Watching(info.id)) Sample(info, base::Deadline::After(kSampleTime));
   wake_.notify_all();
   const std::lock_guard lock(mutex_);
   const auto found = watched_.find(info.id);
@@ -107,9 +110,53 @@ std::vector<MetricSample> MetricSampler::History(const SandboxInfo& info) {
   return {found->second.samples.begin(), found->second.samples.end()};
 }
 
+// Samples all of them, kAtOnce beside each other and each within `one`, until they are done, `end`
+// has come or the sampler stops.
+void MetricSampler::SampleAll(const std::vector<std::string>& ids, std::chrono::milliseconds one,
+                              base::Deadline end) {
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < ids.size() && !end.passed(); i = next++) {
+      const auto info = manager_.Get(ids[i]);
+      {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) return;
+        if (!info) watched_.erase(ids[i]);
+      }
+      if (info) Sample(*info, base::Deadline::After(one).Earlier(end));
+    }
+  };
+  std::vector<std::thread> helpers;
+  try {
+    for (std::size_t i = 1; i < std::min(kAtOnce, ids.size()); ++i) helpers.emplace_back(work);
+  } catch (const std::system_error&) {
+    // Fewer threads take longer.
+  }
+  work();
+  for (std::thread& helper : helpers) helper.join();
+}
+
+std::vector<std::optional<MetricSample>> MetricSampler::Latest(
+    const std::vector<SandboxInfo>& infos) {
+  std::vector<std::string> stale;
+  for (const SandboxInfo& info : infos) {
+    if (Watching(info.id)) stale.push_back(info.id);
+  }
+  SampleAll(stale, kOneOfMany, base::Deadline::After(kSampleTime));
+  wake_.notify_all();
+  std::vector<std::optional<MetricSample>> latest(infos.size());
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    const auto found = watched_.find(infos[i].id);
+    if (found == watched_.end() || found->second.samples.empty()) continue;
+    latest[i] = found->second.samples.back();
+  }
+  return latest;
+}
+
 // Between the look at the state and the call the sandbox may be paused, and the call would wake it;
 // that instant is shorter than any pause takes, in which the manager refuses to connect.
-void MetricSampler::Sample(const SandboxInfo& info) {
+void MetricSampler::Sample(const SandboxInfo& info, base::Deadline deadline) {
   if (info.state != sandbox::State::kRunning) return;
   {
     const std::lock_guard lock(mutex_);
@@ -117,7 +164,7 @@ void MetricSampler::Sample(const SandboxInfo& info) {
     // Two at once would halve the time over which the agent counts.
     if (found == watched_.end() || std::exchange(found->second.sampling, true)) return;
   }
-  const auto answer = Ask(manager_, info);
+  const auto answer = Ask(manager_, info, deadline);
   const auto sample = answer ? ParseAgentMetrics(*answer, NowMs()) : std::nullopt;
   const std::lock_guard lock(mutex_);
   const auto found = watched_.find(info.id);
@@ -143,17 +190,8 @@ void MetricSampler::Loop() {
     std::vector<std::string> ids;
     for (const auto& [id, watch] : watched_) ids.push_back(id);
     lock.unlock();
-    std::set<std::string> gone;
-    for (const std::string& id : ids) {
-      const auto info = manager_.Get(id);
-      if (info) {
-        Sample(*info);
-      } else {
-        gone.insert(id);
-      }
-    }
+    SampleAll(ids, kSampleTime, base::Deadline::After(kRound));
     lock.lock();
-    std::erase_if(watched_, [&gone](const auto& entry) { return gone.contains(entry.first); });
   }
 }
 

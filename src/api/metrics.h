@@ -9,12 +9,12 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "base/deadline.h"
 #include "sandbox/manager.h"
 
 namespace tinderbox::api {
@@ -35,7 +35,8 @@ std::optional<MetricSample> ParseAgentMetrics(std::string_view body, std::int64_
 // nobody has asked for a while. So a host full of sandboxes costs nothing until it is looked at. A
 // paused sandbox is never asked (that might wake it), but keeps its history.
 //
-// Safe from any thread; History blocks for as long as the agent takes, at most kSampleTime.
+// Safe from any thread; History and Latest block for as long as the agents take, at most
+// kSampleTime.
 class MetricSampler {
  public:
   struct Options {
@@ -47,6 +48,9 @@ class MetricSampler {
                                             // ago is forgotten
   };
   static constexpr std::chrono::seconds kSampleTime{2};
+  // Of one agent among many: some that are silent do not take the time of all.
+  static constexpr std::chrono::milliseconds kOneOfMany{500};
+  static constexpr std::size_t kAtOnce = 8;  // agents that one call asks at a time
 
   MetricSampler(sandbox::Manager& manager, Options options);
   ~MetricSampler();
@@ -55,6 +59,9 @@ class MetricSampler {
 
   // All that is known, oldest first.
   std::vector<MetricSample> History(const sandbox::SandboxInfo& info);
+  // The last of each, in their order; none where nothing is known. The agents are asked beside each
+  // other; of one that has not answered when the time of all is over, what was known before counts.
+  std::vector<std::optional<MetricSample>> Latest(const std::vector<sandbox::SandboxInfo>& infos);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -64,7 +71,11 @@ class MetricSampler {
     bool sampling = false;
   };
   void Loop();
-  void Sample(const sandbox::SandboxInfo& info);
+  // Notes that somebody asked; whether what is known of it is old.
+  bool Watching(const std::string& id);
+  void Sample(const sandbox::SandboxInfo& info, base::Deadline deadline);
+  void SampleAll(const std::vector<std::string>& ids, std::chrono::milliseconds one,
+                 base::Deadline end);
   void MakeRoom(const std::string& id);
 
   sandbox::Manager& manager_;

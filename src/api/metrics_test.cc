@@ -95,5 +95,54 @@ TEST_F(MetricsTest, AnAgentThatTalksNonsenseIsNotQuoted) {
   EXPECT_EQ(response.body, "[]");
 }
 
+// Agents that answer as `serve` does, of as many sandboxes as are put there.
+class ManyMetricsTest : public ApiTest {
+ protected:
+  ManyMetricsTest() : guest_([this](RawSocket& socket) { Serve(socket); }) {
+    manager_.ports[kAgentPort] = guest_.port();
+  }
+  virtual void Serve(RawSocket& socket) = 0;
+  std::string Put(int count) {
+    std::string ids;
+    for (int i = 0; i < count; ++i) {
+      manager_.Put(Running(fmt::format("i{}", i)));
+      ids += fmt::format("{}i{}", i == 0 ? "" : ",", i);
+    }
+    return ids;
+  }
+
+  RawGuest guest_;
+};
+
+class TogetherMetricsTest : public ManyMetricsTest {
+  // Nobody is answered before several are asked.
+  void Serve(RawSocket& socket) override {
+    socket.ReadUntil("\r\n\r\n");
+    for (int i = 0; i < 150 && guest_.connections() < 4; ++i) usleep(10'000);
+    const bool many = guest_.connections() >= 4;
+    const std::string_view body = many ? kGood : "";
+    socket.Send(fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  }
+};
+
+TEST_F(TogetherMetricsTest, AgentsAreAskedBesideEachOther) {
+  const std::string ids = Put(6);
+  const auto all = Json(Call("GET", "/sandboxes/metrics?sandbox_ids=" + ids));
+  EXPECT_EQ(all.at("sandboxes").as_object().size(), 6u);
+}
+
+class SilentMetricsTest : public ManyMetricsTest {
+  void Serve(RawSocket& socket) override { socket.ReadToEnd(); }
+};
+
+TEST_F(SilentMetricsTest, ThoseThatNeverAnswerCostOneTimeAndNotOneEach) {
+  const std::string ids = Put(40);
+  const auto begun = std::chrono::steady_clock::now();
+  const auto all = Json(Call("GET", "/sandboxes/metrics?sandbox_ids=" + ids));
+  EXPECT_TRUE(all.at("sandboxes").as_object().empty());
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, 3 * MetricSampler::kSampleTime);
+  EXPECT_LE(guest_.connections(), 40);
+}
+
 }  // namespace
 }  // namespace tinderbox::api
