@@ -15,6 +15,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/context.h"
 #include "sandbox/manager_impl.h"
+#include "sandbox/stage.h"
 
 namespace tinderbox::sandbox {
 
@@ -226,6 +227,7 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   // A daemon that dies between record and kernel leaves a mark for the next.
   record.network_pending = state == State::kRunning;
   TRY(sandbox.Update(options_.store, record));
+  AtStage(options_, "network.recorded");
   if (state == State::kRunning) {
     if (auto applied = ApplyRules(sandbox, TRY(RulesOf(before))); !applied) {
       static_cast<void>(sandbox.Update(options_.store, before));
@@ -233,6 +235,7 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
           fmt::format("change the network rules of sandbox '{}', which keeps its old ones", id)));
     }
   }
+  AtStage(options_, "network.applied");
   base::LogInfo("network rules changed", {{"sandbox", sandbox.id()}});
   return {};
 }

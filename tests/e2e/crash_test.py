@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon killed (-9) at each stage of create, pause, resume, snapshot, fork and rollback, and clients that
-leave in the middle: what it finds at its next start is as before or as after, never lost, never twice."""
+"""The daemon killed (-9) at each stage of create, pause, resume, snapshot, fork, rollback and a change of network
+rules, and clients that leave in the middle: what it finds at its next start is as before or as after, never lost, never twice."""
 import http.client
 import re
 import socket
+import subprocess
 import time
 import unittest
 
-from harness import ROOT, STATE, host_objects, wait_for
+from harness import PREFIX, ROOT, STATE, host_objects, wait_for
 from snapshot_test import LifecycleTest
 
 
@@ -132,6 +133,21 @@ class CrashTest(LifecycleTest):
                 self.goes_on(sandbox)
         self.tb("rm", sandbox)
         self.remove_snapshot(snapshot)
+
+
+    def test_network(self):
+        """The next daemon makes the kernel's rules those of the record, which has the new ones."""
+        sandbox = self.kept()
+        for number, stage in enumerate(stages("network"), 1):
+            with self.subTest(stage):
+                rules = {"denyOut": [f"203.0.113.{number}"]}
+                self.dying(stage, "PUT", f"/sandboxes/{sandbox}/network", rules)
+                self.assertEqual(self.only(sandbox), "running")
+                self.assertEqual(self.daemon.inspect(sandbox)["network"], rules)
+                kernels = subprocess.run(["ip", "netns", "exec", f"{PREFIX}-{self.daemon.inspect(sandbox)['slot']}", "nft", "list",
+                                          "ruleset"], capture_output=True, text=True, check=True).stdout
+                self.assertEqual(re.findall(r"203\.0\.113\.\d", kernels), [f"203.0.113.{number}"])
+                self.goes_on(sandbox)
 
 
 class LeavingClientTest(LifecycleTest):
