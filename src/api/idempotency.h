@@ -15,6 +15,12 @@ namespace tinderbox::api {
 
 // Answers to requests that carry an Idempotency-Key, for an hour and as long as this process lives:
 // a client that repeats a create because it lost the answer gets that answer, not a second sandbox.
+//
+// E2B's "idempotency_outcome_unknown" is never sent: no key outlives the process, and a create that
+// the process died in is undone at the next start, so that the repeat makes the one sandbox there
+// is. Only where the process died between the end of a create and its answer's way out are there
+// two.
+//
 // Safe from any thread.
 class IdempotencyCache {
  public:
