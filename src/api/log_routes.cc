@@ -1,9 +1,12 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// E2B's logs: the console, line by line. It knows no times, so that line n counts as n milliseconds
-// after the start: in order, and without repeats for a client that asks for what came after the
-// last one. Every line is of level "info".
+// E2B's logs: what became of the sandbox, by its record, and the console, line by line. The console
+// knows no times, so that its line n counts as n milliseconds after the start: in order, and
+// without repeats for a client that asks for what came after the last one. One that was restored
+// says nothing on its console until something happens in it. Every line is of level "info".
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
@@ -22,19 +25,40 @@ using base::Result;
 
 constexpr std::size_t kLogBytes = 256 << 10;
 constexpr std::size_t kMaxLines = 1000;
+constexpr char kSandboxLogger[] = "sandbox";
 
 struct Line {
   std::int64_t ms = 0;
   std::string text;
+  const char* logger = "console";
 };
 
-std::vector<Line> Lines(std::string_view console, std::int64_t started_at_ms) {
-  std::vector<Line> lines;
-  for (std::int64_t ms = started_at_ms; !console.empty(); ++ms) {
+std::string_view HowStarted(const sandbox::SandboxInfo& info) {
+  if (info.started_by == "boot") return "it booted";
+  if (info.started_by == "restore") return "its memory was restored";
+  if (info.started_by == "pool") return "a VM from the pool, its memory restored ahead";
+  return "";
+}
+
+std::vector<Line> Lines(std::string_view console, const sandbox::SandboxInfo& info) {
+  const std::string_view from = info.template_name.empty() ? info.template_id : info.template_name;
+  const std::string_view how = HowStarted(info);
+  std::vector<Line> lines{{info.started_at_ms,
+                           fmt::format("sandbox {} created from template '{}'{}{}", info.id, from,
+                                       how.empty() ? "" : "; last start: ", how),
+                           kSandboxLogger}};
+  for (std::int64_t ms = info.started_at_ms + 1; !console.empty(); ++ms) {
     std::string line(console.substr(0, console.find('\n')));
     console.remove_prefix(std::min(line.size() + 1, console.size()));
     if (line.ends_with('\r')) line.pop_back();
     if (!line.empty()) lines.push_back({ms, ValidUtf8(line, true)});
+  }
+  if (info.state == sandbox::State::kPaused && info.pause_mode) {
+    lines.push_back({std::max(info.end_at_ms, lines.back().ms + 1),
+                     fmt::format("sandbox {} paused: {} kept", info.id,
+                                 *info.pause_mode == sandbox::PauseMode::kFull ? "memory and disk"
+                                                                               : "the disk alone"),
+                     kSandboxLogger});
   }
   return lines;
 }
@@ -43,7 +67,7 @@ boost::json::object Entry(const Line& line) {
   return {{"timestamp", Rfc3339(line.ms)},
           {"level", "info"},
           {"message", line.text},
-          {"fields", {{"logger", "console"}}}};
+          {"fields", {{"logger", line.logger}}}};
 }
 
 template <typename Number>
@@ -66,7 +90,7 @@ constexpr std::int64_t kMaxTime = std::numeric_limits<std::int64_t>::max();
 Result<std::vector<Line>> ReadLines(ControlContext& context, const Request& request) {
   const auto info = TRY(FindVisible(context, request));
   const std::string console = TRY(context.manager.Console(info.id, kLogBytes));
-  return Lines(console, info.started_at_ms);
+  return Lines(console, info);
 }
 
 // {logs: [{timestamp, line}], logEntries}: the first `limit` lines since `start`.
@@ -82,7 +106,7 @@ Answer LogsV1(ControlContext& context, const Request& request) {
     if (line.ms < *start) continue;
     if (logs.size() == *limit) break;
     const boost::json::object words{
-        {"level", "info"}, {"logger", "console"}, {"message", line.text}};
+        {"level", "info"}, {"logger", line.logger}, {"message", line.text}};
     logs.push_back({{"timestamp", Rfc3339(line.ms)}, {"line", boost::json::serialize(words)}});
     entries.push_back(Entry(line));
   }

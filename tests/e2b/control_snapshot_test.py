@@ -151,6 +151,17 @@ class Metrics(Case):
 
 
 class Logs(Case):
+    def test_they_tell_where_it_came_from_and_that_it_is_paused(self):
+        with own() as sandbox:
+            sandbox.commands.run("echo said-on-the-console > /dev/ttyS0", user="root")
+            path = f"/v2/sandboxes/{sandbox.sandbox_id}/logs"
+            lines = until(lambda: [entry for entry in api("GET", path).json["logs"]
+                                   if entry["message"] == "said-on-the-console"] and api("GET", path).json["logs"], "its console")
+            self.assertIn("created from template 'base'", lines[0]["message"])
+            self.assertEqual(lines[0]["fields"], {"logger": "sandbox"})
+            sandbox.pause()
+            self.assertIn("paused: memory and disk kept", api("GET", path).json["logs"][-1]["message"])
+
     def test_the_old_form_has_lines_that_are_json_of_a_level(self):
         answer = api("GET", f"/sandboxes/{shared().sandbox_id}/logs")
         self.assertEqual(answer.status, 200)

@@ -141,12 +141,13 @@ class E2bCli(DaemonTest):
         self.assertEqual(self.state(sandbox), "running")
 
     def test_logs_and_metrics(self):
-        # The logs are the console, on which a booting guest writes and a restored one hardly ever.
+        # Where it came from, and the console, on which a booting guest writes and a restored one hardly ever.
         sandbox = self.tb("create", "--cold").stdout.strip()
         logs = self.e2b("sandbox", "logs", "--format", "json", sandbox).stdout
         lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
         self.assertTrue(lines, logs)
         self.assertIn("console", logs)
+        self.assertIn("created from template 'base'", logs)
         metrics = self.e2b("sandbox", "metrics", "--format", "json", sandbox).stdout
         self.assertIn("cpuUsedPct", metrics)
         self.assertIn("memTotal", metrics)
