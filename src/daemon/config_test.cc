@@ -47,6 +47,7 @@ prefix = "tx"
 cidr = "10.0.0.0/16"
 dns = ["192.0.2.53"]
 ready_slots = 9
+ca_file = "/ca.pem"
 [limits]
 sandboxes = 7
 cgroup = "tx"
@@ -83,7 +84,7 @@ reserve_mib = 6
   EXPECT_EQ(config->firecracker, "/f");
   EXPECT_EQ(config->qemu, "/q");
   EXPECT_EQ(config->log_level, "debug");
-  EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9}));
+  EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem"}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
                                             std::chrono::hours(0)}));
   EXPECT_EQ(config->storage, (Config::Storage{3, 4}));
@@ -91,14 +92,14 @@ reserve_mib = 6
   EXPECT_EQ(config->pool, (Config::Pool{5, 3, {"base", "mine"}, 6}));
   std::ifstream file(TINDERBOX_EXAMPLE_CONFIG);
   const std::string example((std::istreambuf_iterator<char>(file)), {});
-  for (const char* key : {"listen",        "socket",      "domain",         "state_dir",
-                          "run_dir",       "warden",      "agent",          "vmm",
-                          "firecracker",   "qemu",        "log_level",      "prefix",
-                          "cidr",          "dns",         "sandboxes",      "cgroup",
-                          "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
-                          "pool_gib",      "reserve_mib", "kernel_package", "suite",
-                          "base_disk_gib", "ready",       "hot_templates",  "templates",
-                          "ready_slots",   "tls_key",     "tls_certificate"}) {
+  for (const char* key : {"listen",        "socket",      "domain",          "state_dir",
+                          "run_dir",       "warden",      "agent",           "vmm",
+                          "firecracker",   "qemu",        "log_level",       "prefix",
+                          "cidr",          "dns",         "sandboxes",       "cgroup",
+                          "enforce",       "uid_base",    "boot_seconds",    "keep_dead_hours",
+                          "pool_gib",      "reserve_mib", "kernel_package",  "suite",
+                          "base_disk_gib", "ready",       "hot_templates",   "templates",
+                          "ready_slots",   "tls_key",     "tls_certificate", "ca_file"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

@@ -8,8 +8,8 @@ import subprocess
 import unittest
 import uuid
 
-from e2b import AsyncSecret, Secret
-from e2b.exceptions import InvalidArgumentException, SecretException, SecretNotFoundException
+from e2b import AsyncSecret, Sandbox, Secret
+from e2b.exceptions import InvalidArgumentException, SandboxException, SecretException, SecretNotFoundException
 
 import packages
 from case import Case, raw
@@ -102,6 +102,18 @@ class Secrets(Case):
         done = subprocess.run([packages.node(), "--input-type=module", "-e", JAVASCRIPT, "--", f"js-{self.name}"],
                               cwd=packages.JS, capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_rules_with_secrets(self):
+        rules = {"api.example.com": [{"transform": {"headers": {"Authorization": f"Bearer {Secret.fill(self.name)}"}}}]}
+        with self.assertRaisesRegex(SandboxException, self.name.lower()):
+            Sandbox.create(network={"rules": rules})
+        Secret.create(self.name, "hidden")
+        sandbox = Sandbox.create(timeout=300, network={"rules": rules})
+        self.addCleanup(sandbox.kill)
+        info = sandbox.get_info()
+        self.assertEqual(info.network["rules"], rules)
+        sandbox.update_network({"rules": {"*.example.com": [{"transform": lambda ctx: {"headers": {"X-By": "us"}}}]}})
+        self.assertEqual(list(sandbox.get_info().network["rules"]), ["*.example.com"])
 
     def test_no_answer_tells_a_value(self):
         key = {"X-API-KEY": os.environ["E2B_API_KEY"], "Content-Type": "application/json"}

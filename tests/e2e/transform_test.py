@@ -42,9 +42,11 @@ threading.Thread(target=dns, daemon=True).start()
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(*sys.argv[1:3])
 LOG.touch()
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_): pass  # a client that does not trust us, or ends
 for host in ("203.0.113.1", "203.0.113.2"):
     for port in (80, 443):
-        server = http.server.ThreadingHTTPServer((host, port), Handler)
+        server = Server((host, port), Handler)
         if port == 443: server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 print("up", flush=True)
