@@ -109,6 +109,21 @@ net::Task<> Echo(net::Exchange& exchange) {
   (void)co_await exchange.Respond(200, std::move(headers), std::move(text));
 }
 
+net::Task<> TwoPieces(net::Exchange& exchange, std::shared_future<void> told) {
+  net::HeaderList headers;
+  (void)co_await exchange.BeginStream(200, std::move(headers));
+  (void)co_await exchange.Write("first");
+  // On the loop's thread: the client has "first" already.
+  told.wait();
+  (void)co_await exchange.Write("second");
+  (void)co_await exchange.Finish();
+}
+
+net::Task<> TellWhenGone(net::Exchange& exchange, std::promise<void>& gone) {
+  co_await exchange.AwaitDisconnect();
+  gone.set_value();
+}
+
 net::HttpLimits BigBodies() {
   net::HttpLimits limits;
   limits.body_bytes = 64 << 20;
@@ -172,15 +187,7 @@ TEST_F(TlsServerTest, KeysThatAreRenewedAmidTheBodiesDisturbNothing) {
 TEST_F(TlsServerTest, StreamsComePieceByPiece) {
   std::promise<void> go_on;
   auto told = go_on.get_future().share();
-  Start([told](net::Exchange& exchange) -> net::Task<> {
-    net::HeaderList headers;
-    (void)co_await exchange.BeginStream(200, std::move(headers));
-    (void)co_await exchange.Write("first");
-    // On the loop's thread: the client has "first" already.
-    told.wait();
-    (void)co_await exchange.Write("second");
-    (void)co_await exchange.Finish();
-  });
+  Start([told](net::Exchange& exchange) { return TwoPieces(exchange, told); });
   TlsSocket client = TlsSocket::Connect(port_);
   client.Send(kGet);
   EXPECT_THAT(client.ReadUntil("first\r\n"), HasSubstr("5\r\nfirst"));
@@ -242,10 +249,7 @@ TEST_F(TlsServerTest, ManyHandshakesAtOnceEndTheOldest) {
 TEST_F(TlsServerTest, TheClientsLeavingIsSeenHoweverItLeaves) {
   std::promise<void> gone[2];
   std::atomic<int> which = 0;
-  Start([&](net::Exchange& exchange) -> net::Task<> {
-    co_await exchange.AwaitDisconnect();
-    gone[which].set_value();
-  });
+  Start([&](net::Exchange& exchange) { return TellWhenGone(exchange, gone[which]); });
   for (const bool orderly : {true, false}) {
     TlsSocket client = TlsSocket::Connect(port_);
     client.Send(kGet);
