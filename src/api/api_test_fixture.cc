@@ -278,7 +278,15 @@ void ApiTest::SetUp() {
   store_ = std::move(*store);
   key_ = store_->CreateApiKey("test").value();
   secrets_ = std::make_unique<secret::Vault>(store_->Secrets(), dir_ + "/secrets.key");
-  server_ = std::make_unique<Server>(io_, manager_, *store_, *secrets_, host_, Options());
+  auto volumes = volume::Volumes::Open({.directory = dir_ + "/volumes",
+                                        .store = *store_,
+                                        .ensure_room = [this](std::uint64_t) -> Result<> {
+                                          if (!pool_full_) return {};
+                                          return Fail(Code::kResourceExhausted, "the pool is full");
+                                        }});
+  ASSERT_TRUE(volumes) << volumes.error().ToString();
+  volumes_ = std::move(*volumes);
+  server_ = std::make_unique<Server>(io_, manager_, *store_, *secrets_, *volumes_, host_, Options());
   const auto port = server_->ListenTcp("127.0.0.1", 0);
   ASSERT_TRUE(port) << port.error().ToString();
   port_ = *port;
@@ -300,6 +308,7 @@ void ApiTest::TearDown() {
   loop_.join();
   server_.reset();
   secrets_.reset();
+  volumes_.reset();
   store_.reset();
   std::filesystem::remove_all(dir_);
 }

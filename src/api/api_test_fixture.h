@@ -119,6 +119,8 @@ class ApiTest : public testing::Test {
   FakeHost host_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<secret::Vault> secrets_;
+  std::unique_ptr<volume::Volumes> volumes_;
+  std::atomic<bool> pool_full_ = false;
   boost::asio::io_context io_;
   std::unique_ptr<Server> server_;
   std::thread loop_;

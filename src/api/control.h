@@ -13,6 +13,7 @@
 #include "sandbox/manager.h"
 #include "secret/vault.h"
 #include "store/store.h"
+#include "volume/volumes.h"
 
 namespace tinderbox::api {
 
@@ -25,6 +26,7 @@ struct ControlContext {
   std::string domain;  // of the sandboxes' host names; empty: none
   IdempotencyCache creates;
   MetricSampler metrics;
+  volume::Volumes* volumes;
 };
 
 // Every route of the control API: E2B's, our own, and those of E2B that this version refuses.
@@ -37,6 +39,7 @@ std::vector<Route> LogRoutes();
 std::vector<Route> MetricRoutes();
 std::vector<Route> TemplateRoutes();
 std::vector<Route> SecretRoutes();
+std::vector<Route> VolumeRoutes();
 std::vector<Route> HostRoutes();
 std::vector<Route> UnsupportedRoutes();
 

@@ -86,7 +86,8 @@ Answer NoRoute(const net::RequestHead& head, const RouteMatch& match) {
 }  // namespace
 
 Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::Store& store,
-               secret::Vault& secrets, HostView& host, ServerOptions options)
+               secret::Vault& secrets, volume::Volumes& volumes, HostView& host,
+               ServerOptions options)
     : io_(io),
       manager_(manager),
       routes_(ControlRoutes()),
@@ -97,10 +98,12 @@ Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::St
                host,
                options.domain,
                {},
-               MetricSampler(manager, options.metrics)},
+               MetricSampler(manager, options.metrics),
+               &volumes},
       quick_("control", options.quick_threads, options.waiting),
       slow_("slow", options.slow_threads, options.waiting),
       auth_(store, quick_),
+      volume_content_(volumes, options.volume_threads, options.waiting),
       tcp_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }),
       local_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }) {
   manager_.OnGone([this](const std::string& id) {
@@ -135,6 +138,9 @@ net::Task<> Server::Handle(net::Exchange& exchange) {
     co_return co_await Send(exchange, TextAnswer(400, "text/plain; charset=utf-8", bad->why));
   }
   if (IsSignedFileRequest(exchange.head())) co_return co_await SignedFile(exchange);
+  if (VolumeContent::IsRequest(exchange.head())) {
+    co_return co_await volume_content_.Serve(exchange);
+  }
   co_await Control(exchange);
 }
 

@@ -10,6 +10,7 @@
 #include "api/auth.h"
 #include "api/control.h"
 #include "api/proxy.h"
+#include "api/volume_content.h"
 #include "api/worker_pool.h"
 #include "base/deadline.h"
 #include "base/error.h"
@@ -20,20 +21,22 @@ namespace tinderbox::api {
 struct ServerOptions {
   std::string domain;  // of the sandboxes' host names, "localhost:3000"; empty: none
   std::size_t connections = 4096;
-  std::size_t slow_threads = 64;  // creates, kills
-  std::size_t quick_threads = 8;  // everything else
-  std::size_t waiting = 1024;     // for either; beyond: 503
+  std::size_t slow_threads = 64;   // creates, kills
+  std::size_t quick_threads = 8;   // everything else
+  std::size_t volume_threads = 8;  // reading and writing in volumes
+  std::size_t waiting = 1024;      // for each of these; beyond: 503
   ProxyOptions proxy;
   MetricSampler::Options metrics;
 };
 
 // The control API and the sandbox proxy on one TCP port and one unix socket. Belongs to the thread
 // that runs `io`; blocking work goes to threads of its own. The manager, the store, the
-// secrets and the host view must outlive it.
+// secrets, the volumes and the host view must outlive it.
 class Server {
  public:
   Server(boost::asio::io_context& io, sandbox::Manager& manager, store::Store& store,
-         secret::Vault& secrets, HostView& host, ServerOptions options);
+         secret::Vault& secrets, volume::Volumes& volumes, HostView& host,
+         ServerOptions options);
   // Stop must have ended before.
   ~Server();
   Server(const Server&) = delete;
@@ -64,6 +67,7 @@ class Server {
   WorkerPool quick_;
   WorkerPool slow_;
   Auth auth_;
+  VolumeContent volume_content_;
   // Apart, so that whoever fills the TCP port's connections does not lock root out.
   net::HttpServer tcp_;
   net::HttpServer local_;

@@ -517,7 +517,7 @@ TEST_F(ApiTest, InfoAndDoctorTell) {
 TEST_F(ApiTest, WhatIsKnownButNotServedIs501) {
   manager_.Put(Running("i1"));
   for (const char* route :
-       {"POST /v3/templates", "DELETE /templates/tags", "PATCH /v2/templates/x", "POST /volumes"}) {
+       {"POST /v3/templates", "DELETE /templates/tags", "PATCH /v2/templates/x"}) {
     const std::string text(route);
     const auto space = text.find(' ');
     const auto response = Call(text.substr(0, space), text.substr(space + 1), "{}");
@@ -537,10 +537,12 @@ TEST_F(ApiTest, TheServedDescriptionNamesEveryRoute) {
   const auto response = Call("GET", "/tinderbox/v1/openapi.yaml");
   EXPECT_EQ(response.status, 200);
   for (auto* routes : {SandboxRoutes, LifecycleRoutes, LogRoutes, MetricRoutes, TemplateRoutes,
-                       SecretRoutes, HostRoutes}) {
+                       SecretRoutes, VolumeRoutes, HostRoutes}) {
     for (const Route& route : routes()) {
       std::string path(route.pattern);
-      if (const auto at = path.find("{id}"); at != path.npos) path.replace(at, 4, "{sandboxID}");
+      if (const auto at = path.find("{id}"); at != path.npos) {
+        path.replace(at, 4, path.starts_with("/volumes/") ? "{volumeID}" : "{sandboxID}");
+      }
       EXPECT_THAT(response.body, HasSubstr("\n  " + path + ":\n")) << route.method;
     }
   }

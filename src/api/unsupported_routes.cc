@@ -33,8 +33,6 @@ std::vector<Route> UnsupportedRoutes() {
   refuse("/v2/templates/{id}", {"PATCH"});
   refuse("/v2/templates/{id}/builds/{build}", {"POST"});
   refuse("/templates/{id}/builds/{build}/status", {"GET"});
-  refuse("/volumes", {"GET", "POST"});
-  refuse("/volumes/{id}", {"GET", "DELETE"});
   return routes;
 }
 
@@ -43,7 +41,7 @@ std::vector<Route> ControlRoutes() {
   // The first route that fits is taken: a fixed word stands before a parameter in its place, as
   // "/templates/tags" (refused) before "/templates/{template}".
   for (auto* routes : {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes,
-                       TemplateRoutes, SecretRoutes, HostRoutes}) {
+                       TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;

@@ -123,7 +123,7 @@ Result<> RunDaemon(const Config& config) {
   asio::io_context io(1);
   const ListenAddress wanted =
       config.listen.empty() ? ListenAddress{} : TRY(ParseListen(config.listen));
-  api::Server server(io, *system->manager, *system->store, *system->secrets, host,
+  api::Server server(io, *system->manager, *system->store, *system->secrets, *system->volumes, host,
                      {.domain = DomainOf(config, wanted.port)});
   auto port = Listen(config, server, tls.get());
   if (port) {

@@ -128,6 +128,12 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
       TRY(image::OpenLibrary(LibraryOptionsOf(config, system->agent), [](std::string_view line) {
         base::LogInfo("storage", {{"doing", line}});
       }));
+  system->volumes = TRY(
+      volume::Volumes::Open({.directory = system->library->pool_dir() + "/volumes",
+                             .store = *system->store,
+                             .ensure_room = [library = system->library.get()](std::uint64_t bytes) {
+                               return library->EnsureRoom(bytes);
+                             }}));
   const vmm::VmmWish wish = TRY(vmm::ParseVmmWish(config.vmm));
   system->choice = TRY(vmm::ChooseDriver({.vmm = wish,
                                           .firecracker = config.firecracker,

@@ -14,6 +14,7 @@
 #include "secret/vault.h"
 #include "store/store.h"
 #include "vmm/choose.h"
+#include "volume/volumes.h"
 
 // The constructors of everything, in order.
 namespace tinderbox::daemon {
@@ -33,6 +34,7 @@ struct System {
   std::unique_ptr<store::Store> store;
   std::unique_ptr<secret::Vault> secrets;
   std::unique_ptr<image::Library> library;
+  std::unique_ptr<volume::Volumes> volumes;
   std::unique_ptr<network::SlotPool> slots;
   std::unique_ptr<egress::Gateway> gateway;
   vmm::Choice choice;

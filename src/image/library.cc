@@ -57,6 +57,7 @@ class LibraryImpl final : public Library {
   Result<> RemoveTemplate(const std::string& id) override { return templates_.Remove(id); }
   Result<> VerifyTemplate(const std::string& id) override { return templates_.Verify(id); }
   Result<Space> PoolSpace() override { return pool_.Space(); }
+  Result<> EnsureRoom(std::uint64_t bytes) override { return pool_.EnsureRoom(bytes); }
 
   Result<std::vector<Template>> Templates() override {
     std::vector<base::Error> damaged;

@@ -188,6 +188,9 @@ class Library {
     std::uint64_t total_bytes = 0;
   };
   virtual base::Result<Space> PoolSpace() = 0;
+  // To be called before so many bytes are added to the pool: kResourceExhausted where they would
+  // eat into what must stay free.
+  virtual base::Result<> EnsureRoom(std::uint64_t bytes) = 0;
 };
 
 // 20 characters of [a-z0-9] out of a hash of `text`: E2B's form of a template's id.

@@ -356,7 +356,7 @@ class KernelRootTest : public LibraryRootTest {
         {{"boot/vmlinuz-9.9-test",
           testing::MakeBzImage(testing::Compress(Compression::kZstd,
                                                  testing::MakeVmlinux(std::string(kernel_code))))},
-         {modules + "modules.builtin", "kernel/fs/ext4/ext4.ko\nkernel/virtio_balloon.ko\n"},
+         {modules + "modules.builtin", "kernel/fs/ext4/ext4.ko\nkernel/fs/fuse/fuse.ko\nkernel/virtio_balloon.ko\n"},
          {modules + "kernel/virtio.ko", testing::MakeModule("")},
          {modules + "kernel/virtio_mmio.ko.xz",
           testing::Compress(Compression::kXz, testing::MakeModule("virtio"))},

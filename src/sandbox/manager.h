@@ -146,6 +146,7 @@ struct SandboxInfo {
   PortAccess ports;
   std::optional<PauseMode> pause_mode;  // while it is paused
   bool agent_silent_at_pause = false;   // its agent did not answer when it was paused
+  std::map<std::string, std::string> volume_mounts;  // path in the guest → name of the volume
 };
 
 // All calls block (a create takes seconds where it boots) and are safe from any thread; the API

@@ -245,6 +245,7 @@ class FakeLibrary final : public image::Library {
   }
   base::Result<> RemoveTemplate(const std::string&) override { return {}; }
   base::Result<Space> PoolSpace() override { return Space{}; }
+  base::Result<> EnsureRoom(std::uint64_t) override { return {}; }
 
   void AddOrphanDisk(const std::string& id) {
     const std::lock_guard lock(mutex_);

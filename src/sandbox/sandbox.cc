@@ -113,6 +113,7 @@ SandboxInfo Sandbox::Info() const {
   info.ports = PortsOf(record_);
   if (!record_.pause_mode.empty()) info.pause_mode = PauseModeOf(record_.pause_mode);
   info.agent_silent_at_pause = record_.agent_silent;
+  info.volume_mounts = record_.volume_mounts;
   return info;
 }
 

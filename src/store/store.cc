@@ -223,6 +223,41 @@ class SqliteStore final : public Store {
     return {};
   }
 
+  Result<> InsertVolume(const VolumeRecord& volume) override {
+    const std::lock_guard lock(mutex_);
+    Statement taken = TRY(database_.Prepare("SELECT 1 FROM volumes WHERE name = ?1"));
+    taken.Bind(1, volume.name);
+    if (TRY(taken.Step())) {
+      return Fail(Code::kAlreadyExists,
+                  fmt::format("a volume named '{}' exists already", volume.name));
+    }
+    Statement s = TRY(database_.Prepare(
+        "INSERT INTO volumes (id, name, token, created_at) VALUES (?1, ?2, ?3, ?4)"));
+    s.Bind(1, volume.id).Bind(2, volume.name).Bind(3, volume.token).Bind(4, volume.created_at);
+    TRY_CTX(s.Step(), fmt::format("record volume '{}'", volume.name));
+    return {};
+  }
+
+  Result<std::vector<VolumeRecord>> ListVolumes() override {
+    const std::lock_guard lock(mutex_);
+    Statement s =
+        TRY(database_.Prepare("SELECT id, name, token, created_at FROM volumes ORDER BY name"));
+    std::vector<VolumeRecord> volumes;
+    while (TRY(s.Step())) {
+      volumes.push_back(
+          {.id = s.Text(0), .name = s.Text(1), .token = s.Text(2), .created_at = s.Integer(3)});
+    }
+    return volumes;
+  }
+
+  Result<> DeleteVolume(std::string_view id) override {
+    const std::lock_guard lock(mutex_);
+    Statement s = TRY(database_.Prepare("DELETE FROM volumes WHERE id = ?1"));
+    s.Bind(1, id);
+    TRY_CTX(s.Step(), fmt::format("forget volume '{}'", id));
+    return {};
+  }
+
   Result<std::string> CreateApiKey(const std::string& label) override {
     const std::string key = "e2b_" + base::RandomHex(20);
     const std::string hash = TRY(Sha256Hex(key));

@@ -62,6 +62,14 @@ struct SandboxRecord {
   bool agent_silent = false;  // its agent did not answer when it was paused
 };
 
+// One volume: a directory that outlives sandboxes. See volume/volumes.h.
+struct VolumeRecord {
+  std::string id;
+  std::string name;
+  std::string token;  // whoever bears it may read and write its content
+  std::int64_t created_at = 0;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -74,6 +82,10 @@ class Store {
   virtual base::Result<> UpdateSandbox(const SandboxRecord& record,
                                        std::string_view expected_state) = 0;
   virtual base::Result<> DeleteSandbox(std::string_view id) = 0;  // absence is success
+
+  virtual base::Result<> InsertVolume(const VolumeRecord& volume) = 0;  // kAlreadyExists: the name
+  virtual base::Result<std::vector<VolumeRecord>> ListVolumes() = 0;    // by name
+  virtual base::Result<> DeleteVolume(std::string_view id) = 0;         // absence is success
 
   // API keys: the key itself is never stored, only its SHA-256.
   // Makes a key "e2b_" + 40 hex, stores its hash under `label` and returns the key.

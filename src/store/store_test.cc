@@ -47,6 +47,27 @@ class StoreTest : public testing::Test {
   std::string path_;
 };
 
+TEST_F(StoreTest, VolumesHaveNamesOfTheirOwn) {
+  auto store = Open();
+  const VolumeRecord a{.id = "a1", .name = "data", .token = "t", .created_at = 1764000000123};
+  ASSERT_TRUE(store->InsertVolume(a));
+  EXPECT_EQ(store->InsertVolume({.id = "a2", .name = "data"}).error().code(),
+            base::Code::kAlreadyExists);
+  ASSERT_TRUE(store->InsertVolume({.id = "a3", .name = "another"}));
+  store.reset();
+  store = Open();
+  const auto all = store->ListVolumes();
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 2u);
+  EXPECT_EQ(all->at(0).name, "another");
+  EXPECT_EQ(all->at(1).id, "a1");
+  EXPECT_EQ(all->at(1).token, "t");
+  EXPECT_EQ(all->at(1).created_at, 1764000000123);
+  EXPECT_TRUE(store->DeleteVolume("a1"));
+  EXPECT_TRUE(store->DeleteVolume("a1"));
+  EXPECT_EQ(store->ListVolumes()->size(), 1u);
+}
+
 SandboxRecord Sample(const std::string& id) {
   return {.id = id,
           .state = "creating",

@@ -25,6 +25,7 @@ def parts():
     python = {p.stem.removesuffix("_test"): [str(packages.PYTHON), str(p)] for p in sorted(HERE.glob("*_test.py"))}
     javascript = {f"js-{what}-{name}": [packages.node(), "--test", str(packages.JS / f"{what}.test.mjs")]
                   for what in ("conformance", "control") for name in ("e2b", "e2b-old")}
+    javascript["js-volumes"] = [packages.node(), "--test", str(packages.JS / "volumes.test.mjs")]
     return {**python, **javascript}
 
 

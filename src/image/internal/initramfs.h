@@ -12,7 +12,7 @@ namespace tinderbox::image {
 
 // Raised whenever the same agent would give another initramfs, be it for other modules: kernels
 // that were prepared before are then prepared anew.
-inline constexpr int kInitramfsVersion = 1;
+inline constexpr int kInitramfsVersion = 2;
 
 struct InitramfsContent {
   std::string init;  // content of /init, a static program

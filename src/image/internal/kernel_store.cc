@@ -42,6 +42,7 @@ const std::vector<std::string> kWantedModules = {
     "virtio_rng",      // entropy
     "virtio_balloon",  // memory given back to the host
     "ext4",            // the root file system
+    "fuse",            // volumes
 };
 
 // What is taken out of a kernel package.

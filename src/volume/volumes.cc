@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include "volume/volumes.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <set>
+#include <utility>
+
+#include "base/id.h"
+#include "base/log.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+
+namespace tinderbox::volume {
+
+using base::Code;
+using base::Error;
+using base::Fail;
+using base::FailErrno;
+using base::Result;
+
+namespace {
+
+constexpr std::uint64_t kRoomOfVolume = 1 << 20;
+// E2B's default user in the guest, who owns a new volume's root; everybody may write there.
+constexpr uid_t kOwner = 1000;
+constexpr mode_t kRootMode = 0777;
+
+std::int64_t NowMs() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+Result<sys::UniqueFd> MakeDirectory(const std::string& path) {
+  TRY(sys::MakeDirs(path, 0700));
+  auto fd = TRY(sys::Open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  // Whatever is inside (a program with its set-user-id bit, say) is within nobody's reach but
+  // root's.
+  if (::fchmod(fd.get(), 0700) != 0) return FailErrno(errno, fmt::format("set mode of '{}'", path));
+  return fd;
+}
+
+std::unexpected<Error> NoSuchVolume(std::string_view id) {
+  return Fail(Code::kNotFound, fmt::format("volume '{}' not found", id));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Volumes>> Volumes::Open(VolumesOptions options) {
+  auto root = TRY(MakeDirectory(options.directory));
+  auto incoming = TRY(MakeDirectory(options.directory + "/.incoming"));
+  auto trash = TRY(MakeDirectory(options.directory + "/.trash"));
+  std::unique_ptr<Volumes> volumes(
+      new Volumes(std::move(options), std::move(root), std::move(incoming), std::move(trash)));
+  TRY(volumes->Sweep());
+  return volumes;
+}
+
+// What belongs to no record was being made or removed when a daemon died.
+Result<> Volumes::Sweep() {
+  std::set<std::string> known;
+  for (const Volume& volume : TRY(List())) {
+    known.insert(volume.id);
+    if (!sys::Exists(DirectoryOf(volume.id))) {
+      base::LogError("a volume's directory is gone",
+                     {{"volume", volume.id}, {"name", volume.name}});
+    }
+  }
+  for (const std::string& name : TRY(sys::NamesIn(options_.directory))) {
+    if (name.starts_with('.') || known.contains(name)) continue;
+    base::LogInfo("recovery",
+                  {{"found", fmt::format("directory '{}' of no volume: removed", name)}});
+    TRY(trash_.Take(root_, name));
+  }
+  for (const std::string& name : TRY(sys::NamesIn(options_.directory + "/.incoming"))) {
+    TRY(trash_.Take(incoming_, name));
+  }
+  return {};
+}
+
+std::string Volumes::DirectoryOf(std::string_view id) const {
+  return fmt::format("{}/{}", options_.directory, id);
+}
+
+Result<Volume> Volumes::Create(const std::string& name) {
+  if (!IsValidVolumeName(name)) {
+    return std::unexpected(Error(Code::kInvalidArgument, "the volume's name is not valid")
+                               .WithRemedy("Give a name of 1 to 128 characters of [A-Za-z0-9_-]."));
+  }
+  if (FindByName(name)) {
+    return Fail(Code::kAlreadyExists, fmt::format("a volume named '{}' exists already", name));
+  }
+  TRY(EnsureRoom(kRoomOfVolume));
+  // 20 characters, as a template's id has.
+  Volume volume{.id = base::NewSandboxId().substr(1),
+                .name = name,
+                .token = base::RandomHex(32),
+                .created_at = NowMs()};
+  const auto make = [&]() -> Result<> {
+    if (::mkdirat(root_.get(), volume.id.c_str(), 0700) != 0) {
+      return FailErrno(errno, fmt::format("make the directory of volume '{}'", name));
+    }
+    const auto made = TRY(sys::OpenAt(root_, volume.id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    if (::fchown(made.get(), kOwner, kOwner) != 0 || ::fchmod(made.get(), kRootMode) != 0 ||
+        ::fsync(made.get()) != 0 || ::fsync(root_.get()) != 0) {
+      return FailErrno(errno, fmt::format("set up the directory of volume '{}'", name));
+    }
+    return options_.store.InsertVolume(volume);
+  };
+  if (auto made = make(); !made) {
+    ::unlinkat(root_.get(), volume.id.c_str(), AT_REMOVEDIR);
+    return std::unexpected(std::move(made).error());
+  }
+  return volume;
+}
+
+Result<Volume> Volumes::Get(std::string_view id) {
+  for (Volume& volume : TRY(List())) {
+    if (volume.id == id) return std::move(volume);
+  }
+  return NoSuchVolume(id);
+}
+
+Result<Volume> Volumes::FindByName(std::string_view name) {
+  for (Volume& volume : TRY(List())) {
+    if (volume.name == name) return std::move(volume);
+  }
+  return NoSuchVolume(name);
+}
+
+Result<> Volumes::Remove(std::string_view id) {
+  const Volume volume = TRY(Get(id));
+  TRY(options_.store.DeleteVolume(volume.id));
+  const auto taken = trash_.Take(root_, volume.id);
+  // It is gone for everybody; if its content cannot go now, the next start removes it.
+  if (!taken) {
+    base::LogWarning("a removed volume's content stays behind",
+                     {{"volume", volume.id}, {"error", taken.error().ToString()}});
+  }
+  return {};
+}
+
+Result<Tree> Volumes::OpenTree(std::string_view id) {
+  const Volume volume = TRY(Get(id));
+  auto root = TRY_CTX(sys::OpenAt(root_, volume.id, O_PATH | O_DIRECTORY | O_NOFOLLOW),
+                      fmt::format("open volume '{}'", volume.name));
+  return Tree(std::move(root), trash_, incoming_);
+}
+
+}  // namespace tinderbox::volume
