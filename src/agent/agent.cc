@@ -52,6 +52,7 @@ Agent::Agent(boost::asio::io_context& io, AgentState state)
       file_service_(state_),
       server_(io, Limits(), [this](net::Exchange& exchange) { return Serve(exchange); }) {
   state_.freeze = &freeze_;
+  state_.volumes = &volumes_;
 }
 
 base::Result<std::uint16_t> Agent::Listen(const std::string& address, std::uint16_t port) {
@@ -70,6 +71,9 @@ net::Task<> Agent::Serve(net::Exchange& exchange) {
   if (head.path == "/init" && head.method == "POST") co_return co_await ServeInit(exchange, state_);
   if (head.path == "/tunnel" && head.method == "POST") {
     co_return co_await ServeTunnel(exchange, state_);
+  }
+  if (head.path == "/volume" && head.method == "POST") {
+    co_return co_await volumes_.Serve(exchange, state_);
   }
   if (IsFreezeRoute(head)) co_return co_await ServeFreeze(exchange);
   // The one route that also takes a signature instead of the token; it checks for itself.

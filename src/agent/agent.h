@@ -13,6 +13,7 @@
 #include "agent/process_service.h"
 #include "agent/process_table.h"
 #include "agent/state.h"
+#include "agent/volumes.h"
 #include "net/http_server.h"
 
 namespace tinderbox::agent {
@@ -34,6 +35,7 @@ class Agent {
 
   AgentState state_;
   Freeze freeze_;
+  Volumes volumes_;
   Metrics metrics_;
   ProcessTable processes_;
   ProcessService process_service_;

@@ -18,6 +18,7 @@
 #include "agent/guest_address.h"
 #include "agent/rpc.h"
 #include "agent/trust.h"
+#include "agent/volumes.h"
 #include "base/log.h"
 #include "sys/file.h"
 
@@ -132,6 +133,8 @@ RpcResult<InitRequest> FromMessage(const Message& message) {
   RPC_TRY(request.hostname, message.String("hostname"));
   RPC_TRY(request.machine_id, message.String("machineId"));
   RPC_TRY(request.certificate, message.String("caCertificate"));
+  RPC_TRY(const auto detach, message.Bool("detachVolumes"));
+  request.detach_volumes = detach.value_or(false);
   RPC_TRY(const auto entropy, message.String("entropy"));
   request.entropy = entropy.value_or("");
   RPC_TRY(const auto timestamp, message.String("timestamp"));
@@ -230,6 +233,7 @@ net::Task<> ServeInit(net::Exchange& exchange, AgentState& state) {
   if (!request) co_return co_await RespondError(exchange, 400, request.error().message());
   // A guest that was copied while it was frozen goes on here.
   if (state.freeze != nullptr) (void)co_await state.freeze->End();
+  if (request->detach_volumes && state.volumes != nullptr) state.volumes->DetachAll();
   Apply(*std::move(request), state);
   net::HeaderList headers = AnswerHeaders("");
   headers.Add("Cache-Control", "no-store");

@@ -24,6 +24,7 @@ struct InitRequest {
   std::optional<std::string> hostname;
   std::optional<std::string> machine_id;   // 32 lower-case hexadecimal digits
   std::optional<std::string> certificate;  // of an authority to trust (PEM)
+  bool detach_volumes = false;             // those that another life of this memory had
   std::string entropy;                     // mixed into the kernel's random state as it is
 };
 

@@ -51,6 +51,7 @@ Result<SandboxInfo> FakeManager::Create(const sandbox::CreateRequest& request) {
   info.ports.mask_host = request.mask_host;
   info.ports.https_ports = request.https_ports;
   info.network = request.network;
+  info.volume_mounts = request.volume_mounts;
   info.on_timeout = request.on_timeout;
   info.auto_pause_mode = request.auto_pause_mode;
   info.auto_resume = request.auto_resume;

@@ -11,6 +11,7 @@
 #include "api/network_body.h"
 #include "api/request_fields.h"
 #include "api/template_name.h"
+#include "sandbox/volume_mounts.h"
 
 namespace tinderbox::api {
 namespace {
@@ -69,6 +70,30 @@ void ReadLifecycle(FieldReader& fields, sandbox::CreateRequest& request) {
   request.cold = fields.Bool("cold").value_or(false);
 }
 
+void ReadVolumes(FieldReader& fields, sandbox::CreateRequest& request) {
+  const auto* mounts = fields.Array("volumeMounts");
+  if (mounts == nullptr) return;
+  if (mounts->size() > sandbox::kMaxVolumeMounts) {
+    return fields.Fail("volumeMounts",
+                       fmt::format("has more than {} entries", sandbox::kMaxVolumeMounts));
+  }
+  for (const boost::json::value& each : *mounts) {
+    if (!each.is_object()) return fields.Fail("volumeMounts", "has an entry that is no object");
+    FieldReader inner(each.as_object(), fields.NameOf("volumeMounts."));
+    const auto name = inner.String("name");
+    const auto path = inner.String("path");
+    if (!name) inner.Fail("name", "is required");
+    if (!path) inner.Fail("path", "is required");
+    if (auto checked = inner.Finish(); !checked) return fields.Take(checked.error());
+    if (!request.volume_mounts.emplace(*path, *name).second) {
+      return fields.Fail("volumeMounts", fmt::format("names the path '{}' twice", *path));
+    }
+  }
+  if (auto checked = sandbox::CheckMounts(request.volume_mounts); !checked) {
+    fields.Fail("volumeMounts", checked.error().message());
+  }
+}
+
 void ReadIam(FieldReader& fields) {
   const auto* iam = fields.Object("iam");
   if (iam == nullptr) return;
@@ -114,7 +139,7 @@ Result<sandbox::CreateRequest> ParseCreate(std::string_view body, Generation gen
   // Every sandbox is secured, whatever the old generation of clients asks for.
   static_cast<void>(fields.Bool("secure"));
   ReadLifecycle(fields, request);
-  fields.UnsupportedUnlessEmpty("volumeMounts", kLater);
+  ReadVolumes(fields, request);
   ReadIam(fields);
   // For the record only: the SDK itself starts the gateway in the guest.
   static_cast<void>(fields.Object("mcp"));

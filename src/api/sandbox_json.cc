@@ -42,6 +42,13 @@ void AddEntry(boost::json::object& out, const sandbox::SandboxInfo& info) {
   out["diskSizeMB"] = info.disk_mib;
   out["metadata"] = MetadataJson(info);
   if (info.agent_silent_at_pause) out["envdUnresponsiveAtPause"] = true;
+  if (!info.volume_mounts.empty()) {
+    boost::json::array mounts;
+    for (const auto& [path, name] : info.volume_mounts) {
+      mounts.push_back(boost::json::object{{"name", name}, {"path", path}});
+    }
+    out["volumeMounts"] = std::move(mounts);
+  }
 }
 
 // What was asked for; {} where that is nothing.

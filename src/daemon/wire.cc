@@ -103,6 +103,21 @@ Result<> PrepareDirectories(const Config& config) {
 
 namespace {
 
+// The program tinderbox-volume: beside the warden, or in the build tree.
+std::string VolumeServerNear(const std::string& warden) {
+  const std::string folder = warden.substr(0, warden.rfind('/'));
+  const std::string built = folder + "/../volume/tinderbox-volume";
+  return sys::Exists(built) ? built : folder + "/tinderbox-volume";
+}
+
+// An image is no larger than what its host holds beyond the reserve; else the pool is the host's
+// own file system.
+std::uint64_t VolumeReserve(const Config& config) {
+  constexpr std::uint64_t kWithinImage = 256 << 20;
+  return sys::Exists(config.state_dir + "/pool.img") ? kWithinImage
+                                                     : config.storage.reserve_mib << 20;
+}
+
 // For tests: the daemon kills itself at the point of sandbox/stage.h that this variable names.
 std::function<void(std::string_view)> DeathWish() {
   const char* const wish = std::getenv("TINDERBOX_DIE_AT");
@@ -141,10 +156,16 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                           .warden = system->warden}));
   system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
   system->gateway = TRY(egress::OpenGateway(GatewayOptionsOf(config, *system->secrets)));
+  system->mounts = std::make_unique<sandbox::VolumeMounts>(
+      sandbox::VolumeMounts::Options{.volumes = *system->volumes,
+                                     .slots = *system->slots,
+                                     .program = VolumeServerNear(system->warden),
+                                     .reserve_bytes = VolumeReserve(config)});
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,
                                               .library = *system->library,
                                               .slots = *system->slots,
                                               .gateway = *system->gateway,
+                                              .volumes = system->mounts.get(),
                                               .driver = *system->choice.driver,
                                               .choice_reason = system->choice.reason,
                                               .run_dir = config.run_dir,

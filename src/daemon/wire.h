@@ -11,6 +11,7 @@
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/manager.h"
+#include "sandbox/volume_mounts.h"
 #include "secret/vault.h"
 #include "store/store.h"
 #include "vmm/choose.h"
@@ -37,6 +38,7 @@ struct System {
   std::unique_ptr<volume::Volumes> volumes;
   std::unique_ptr<network::SlotPool> slots;
   std::unique_ptr<egress::Gateway> gateway;
+  std::unique_ptr<sandbox::VolumeMounts> mounts;
   vmm::Choice choice;
   std::string agent;
   std::string warden;

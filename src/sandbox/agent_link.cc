@@ -214,6 +214,8 @@ std::string InitBody(const Identity& identity) {
     body["hostname"] = identity.sandbox_id;
     body["machineId"] = base::RandomHex(16);
   }
+  // What was mounted when its memory was saved has lost its host.
+  body["detachVolumes"] = true;
   // Two guests from one snapshot hold the same random state until something that differs is mixed
   // in.
   body["entropy"] = base::RandomHex(64);

@@ -91,6 +91,7 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
     identity.authority = TRY(AuthorityFor(options_, rules));
     TRY(agent.AwaitInit(member.vm->process(), identity, {}, deadline));
     clock.Stage("identity");
+    TRY(MountVolumes(options_, record, false, deadline));
     return {};
   };
   if (auto handed = hand_out(); handed) {

@@ -132,6 +132,10 @@ Result<> LaunchSandbox(const ManagerOptions& options, const image::Template& sou
   identity.known = restore && source.source_sandbox == before.id;
   TRY(agent.AwaitInit(*process, identity, demanded, deadline));
   clock.Stage("identity");
+  if (!before.volume_mounts.empty()) {
+    TRY(MountVolumes(options, sandbox.record(), source.source_sandbox == before.id, deadline));
+    clock.Stage("volumes");
+  }
   AtStage(options, "create.identity");
   return {};
 }

@@ -50,6 +50,11 @@ base::Result<> LaunchSandbox(const ManagerOptions& options, const image::Templat
                              bool restore, Sandbox& sandbox, StageClock& clock);
 
 // Who the guest of `record` is, out of `source`.
+// Mounts what the record names, in a guest that has its identity. Where the sandbox is `known`
+// already, a failure is told in the log alone. volumes.cc
+base::Result<> MountVolumes(const ManagerOptions& options, const store::SandboxRecord& record,
+                            bool known, base::Deadline deadline);
+
 Identity IdentityOf(const store::SandboxRecord& record, const image::Template& source);
 
 // The process is a member of the VM: it shares the VM's life.

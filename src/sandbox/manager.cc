@@ -93,6 +93,7 @@ ManagerImpl::~ManagerImpl() {
   stopping_ = true;
   Wake();
   if (reaper_.joinable()) reaper_.join();
+  if (options_.volumes != nullptr) options_.volumes->OnEnded({});
   background_.Stop();
   pool_.Stop();
 }
@@ -101,6 +102,9 @@ Result<> ManagerImpl::Start() {
   TRY(sys::MakeDirs(options_.run_dir + "/vm", 0700));
   TRY(sys::MakeDirs(options_.state_dir + "/dead", 0700));
   TRY(StartReaper());
+  if (options_.volumes != nullptr) {
+    options_.volumes->OnEnded([this](const std::string& id) { MountInBackground(id); });
+  }
   TRY(Recover());
   pool_.Start();
   return {};
@@ -155,6 +159,14 @@ Result<store::SandboxRecord> ManagerImpl::RecordOf(const CreateRequest& request,
   for (const auto& [name, value] : source.env) record.env[name] = value;
   for (const auto& [name, value] : request.env) record.env[name] = value;
   record.access_token = base::RandomHex(32);
+  TRY(CheckMounts(request.volume_mounts));
+  if (!request.volume_mounts.empty()) {
+    if (options_.volumes == nullptr) {
+      return Fail(Code::kUnimplemented, "volumes cannot be mounted here");
+    }
+    TRY(options_.volumes->CheckThatTheyExist(request.volume_mounts));
+  }
+  record.volume_mounts = request.volume_mounts;
   TRY(CheckRules(request.network));
   PutRules(record, request.network);
   if (!request.public_ports) record.traffic_token = base::RandomHex(32);

@@ -60,6 +60,7 @@ struct CreateRequest {
   std::optional<std::uint32_t> memory_mib;  // default: the template's
   std::optional<std::uint32_t> cpus;
   NetworkRules network{};
+  std::map<std::string, std::string> volume_mounts{};  // path in the guest → name of the volume
   TimeoutAction on_timeout = TimeoutAction::kKill;
   PauseMode auto_pause_mode = PauseMode::kFull;  // of the pause at its timeout
   bool auto_resume = false;  // traffic to the paused sandbox resumes it; kFull only

@@ -93,6 +93,9 @@ class ManagerImpl final : public Manager {
                                        const image::Template& source, std::chrono::seconds timeout,
                                        bool cold, StageClock& clock);
 
+  // volumes.cc
+  void MountInBackground(const std::string& id);
+
   // egress.cc
   base::Result<> TakeUpRules(Sandbox& sandbox);
   base::Result<> TrustAuthority(const store::SandboxRecord& record, const NetworkRules& rules);

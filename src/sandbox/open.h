@@ -15,6 +15,7 @@
 #include "image/library.h"
 #include "network/slot_pool.h"
 #include "sandbox/manager.h"
+#include "sandbox/volume_mounts.h"
 #include "store/store.h"
 #include "vmm/driver.h"
 
@@ -26,6 +27,7 @@ struct ManagerOptions {
   image::Library& library;
   network::SlotPool& slots;
   egress::Gateway& gateway;
+  VolumeMounts* volumes = nullptr;  // none: sandboxes get no volumes
   vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>

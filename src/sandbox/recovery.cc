@@ -88,6 +88,7 @@ void ManagerImpl::RecoverRunning(const SandboxPtr& sandbox) {
   if (TakeUp(sandbox)) {
     Report(fmt::format("sandbox '{}' runs on", sandbox->id()));
     Watch(sandbox);
+    if (!sandbox->record().volume_mounts.empty()) MountInBackground(sandbox->id());
     return;
   }
   Report(fmt::format("sandbox '{}' has ended while no daemon ran", sandbox->id()));

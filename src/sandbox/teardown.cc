@@ -36,6 +36,8 @@ TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& re
           std::move(step).error().WithContext(fmt::format("{} of sandbox '{}'", what, record.id)));
     }
   };
+  // Before the VM: they are in its control group.
+  if (options.volumes != nullptr) options.volumes->Release(record.id);
   // The VM first: it uses all the rest. Its namespace and disk must not be given away while it
   // lives.
   const std::string run_dir = RunDirOf(options, record.id);

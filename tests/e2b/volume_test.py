@@ -8,16 +8,11 @@ import io
 import os
 import unittest
 
-from e2b import AsyncVolume, NotFoundException, Volume
-from e2b.exceptions import VolumeException
+from e2b import AsyncVolume, AuthenticationException, Volume
+from e2b.exceptions import VolumeException, VolumeNotFoundException, VolumePathNotFoundException
 from e2b.volume.types import VolumeFileType
 
 from case import Case
-
-try:
-    from e2b.exceptions import VolumeNotFoundException, VolumePathNotFoundException
-except ImportError:
-    VolumeNotFoundException = VolumePathNotFoundException = NotFoundException
 
 
 class Volumes(Case):
@@ -31,12 +26,10 @@ class Volumes(Case):
         info = Volume.get_info(self.volume.volume_id)
         self.assertEqual((info.name, info.token), (self.volume.name, self.volume.token))
         self.assertIn((self.volume.volume_id, self.volume.name), [(v.volume_id, v.name) for v in Volume.list()])
-        with self.assertRaises(VolumeException) as caught:
+        with self.assertRaisesRegex(VolumeException, "409: a volume named"):
             Volume.create(self.volume.name)
-        self.assertEqual(caught.exception.status_code, 409)
-        with self.assertRaises(VolumeException) as caught:
+        with self.assertRaisesRegex(VolumeException, "400: the volume's name"):
             Volume.create("no/name")
-        self.assertEqual(caught.exception.status_code, 400)
         with self.assertRaises(VolumeNotFoundException):
             Volume.get_info("nosuch")
         with self.assertRaises(VolumeNotFoundException):
@@ -99,10 +92,8 @@ class Volumes(Case):
         other = Volume.create(f"t-{os.urandom(6).hex()}")
         self.addCleanup(Volume.destroy, other.volume_id)
         wrong = Volume(self.volume.volume_id, self.volume.name, token=other.token)
-        with self.assertRaises(Exception) as caught:
+        with self.assertRaises(AuthenticationException):
             wrong.list("/")
-        self.assertIn("401", str(caught.exception) + str(getattr(caught.exception, "status_code", "")) + type(caught.exception).__name__
-                      .replace("AuthenticationException", "401"))
 
 
 def iter_file(pieces):

@@ -1,0 +1,4 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+TEST(Placeholder, X) {}

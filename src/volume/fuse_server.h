@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <linux/fuse.h>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "sys/fd.h"
+#include "volume/node_table.h"
+
+namespace tinderbox::volume {
+
+// A directory as a file system for a guest, which speaks FUSE's protocol as its kernel does. What
+// it sends is hostile: every length, name and number is checked, and what it can make us keep is
+// bounded. It is the guest's kernel that checks its users' permissions (mount option
+// default_permissions); files belong to the guest's own users, by number.
+//
+// Several guests may have the same directory mounted, each with a server of its own: the guest is
+// told to keep nothing for later (attributes and names have no validity), so that what one writes
+// all others see at once.
+//
+// Must run where the directory is the root of all that there is (server_jail.h), without umask.
+class FuseServer {
+ public:
+  static constexpr std::size_t kMaxIo = 256 << 10;  // of one read or write
+  static constexpr std::size_t kMaxRequest = kMaxIo + 8192;
+  static constexpr std::size_t kMaxHandles = 4096;
+
+  // `root`: O_PATH. Nothing more is taken in once less than `reserve_bytes` are free.
+  FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes);
+
+  // Acts on one message (its first four bytes are its length) and yields the answer, valid until
+  // the next call; empty where there is none. False where it is none of the protocol's: the guest
+  // is to be left then.
+  bool Handle(std::span<const char> message, std::string_view& answer);
+  // The guest has mounted it and was told what we can do.
+  bool ready() const { return ready_; }
+
+ private:
+  // What follows the header, read piece by piece.
+  struct Body {
+    std::span<const char> rest;
+    template <typename T>
+    bool Read(T& into);
+    bool Name(const char*& name);  // one component: no slash, no dots
+    bool Text(const char*& text);  // up to its NUL
+  };
+  struct HandleState {
+    sys::UniqueFd fd;
+    std::uint64_t node = 0;
+    bool directory = false;
+  };
+  using Operation = int (FuseServer::*)(const fuse_in_header& head, Body& body);
+
+  static Operation Find(std::uint32_t opcode);
+  template <typename T>
+  int Reply(const T& out);
+  int ReplyEntry(Node& parent, const char* name);
+  int Parent(const fuse_in_header& head, Node*& parent);  // its descriptor
+  HandleState* HandleOf(std::uint64_t id, bool directory);
+  int AddHandle(Node& node, sys::UniqueFd fd, bool directory, std::uint64_t& id);
+  int AnyHandleOf(const Node& node) const;
+  int CheckRoom(std::uint64_t bytes) const;
+  static int TakeOwner(int directory, const char* name, const fuse_in_header& head);
+
+  // fuse_server.cc
+  int Init(const fuse_in_header& head, Body& body);
+  int Destroy(const fuse_in_header& head, Body& body);
+  int Forget(const fuse_in_header& head, Body& body);
+  int BatchForget(const fuse_in_header& head, Body& body);
+  int Interrupt(const fuse_in_header& head, Body& body);
+  int StatFs(const fuse_in_header& head, Body& body);
+  // fuse_names.cc
+  int Lookup(const fuse_in_header& head, Body& body);
+  int ReadLink(const fuse_in_header& head, Body& body);
+  int SymLink(const fuse_in_header& head, Body& body);
+  int MakeNode(const fuse_in_header& head, Body& body);
+  int MakeDirectory(const fuse_in_header& head, Body& body);
+  int Unlink(const fuse_in_header& head, Body& body);
+  int RemoveDirectory(const fuse_in_header& head, Body& body);
+  int Rename(const fuse_in_header& head, Body& body);
+  int Rename2(const fuse_in_header& head, Body& body);
+  int RenameAs(const fuse_in_header& head, Body& body, std::uint64_t to, unsigned flags);
+  int Link(const fuse_in_header& head, Body& body);
+  // fuse_files.cc
+  int GetAttributes(const fuse_in_header& head, Body& body);
+  int SetAttributes(const fuse_in_header& head, Body& body);
+  int SetSize(Node& node, const fuse_setattr_in& wanted);
+  int SetMode(Node& node, std::uint32_t mode);
+  int Open(const fuse_in_header& head, Body& body);
+  int Create(const fuse_in_header& head, Body& body);
+  int Read(const fuse_in_header& head, Body& body);
+  int Write(const fuse_in_header& head, Body& body);
+  int Release(const fuse_in_header& head, Body& body);
+  int Sync(const fuse_in_header& head, Body& body);
+  int Allocate(const fuse_in_header& head, Body& body);
+  int Seek(const fuse_in_header& head, Body& body);
+  // fuse_directories.cc
+  int OpenDirectory(const fuse_in_header& head, Body& body);
+  int ReadDirectory(const fuse_in_header& head, Body& body);
+  int ReadDirectoryPlus(const fuse_in_header& head, Body& body);
+  int ReadEntries(const fuse_in_header& head, Body& body, bool plus);
+  bool AddEntry(Node& directory, int fd, const char* name, std::uint64_t inode, std::uint32_t type,
+                std::uint64_t next, std::size_t limit, bool plus);
+
+  NodeTable nodes_;
+  const std::uint64_t reserve_bytes_;
+  std::unordered_map<std::uint64_t, HandleState> handles_;
+  std::uint64_t next_handle_ = 1;
+  std::vector<char> answer_;      // its header, and what follows it
+  std::size_t answer_size_ = 0;   // of what follows
+  std::vector<char> entries_;     // of one directory, as the kernel has them
+  bool ready_ = false;
+};
+
+fuse_attr AttributesOf(const struct statx& st);
+
+template <typename T>
+bool FuseServer::Body::Read(T& into) {
+  if (rest.size() < sizeof(T)) return false;
+  __builtin_memcpy(&into, rest.data(), sizeof(T));
+  rest = rest.subspan(sizeof(T));
+  return true;
+}
+
+template <typename T>
+int FuseServer::Reply(const T& out) {
+  __builtin_memcpy(answer_.data() + sizeof(fuse_out_header), &out, sizeof(T));
+  answer_size_ = sizeof(T);
+  return 0;
+}
+
+}  // namespace tinderbox::volume
