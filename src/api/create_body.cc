@@ -11,7 +11,7 @@
 #include "api/network_body.h"
 #include "api/request_fields.h"
 #include "api/template_name.h"
-#include "sandbox/volume_mounts.h"
+#include "sandbox/mount_paths.h"
 
 namespace tinderbox::api {
 namespace {

@@ -17,20 +17,12 @@
 #include "base/deadline.h"
 #include "base/error.h"
 #include "network/slot_pool.h"
+#include "sandbox/mount_paths.h"
 #include "store/store.h"
 #include "volume/server_process.h"
 #include "volume/volumes.h"
 
 namespace tinderbox::sandbox {
-
-// Path in the guest → name of the volume.
-using MountMap = std::map<std::string, std::string>;
-
-inline constexpr std::size_t kMaxVolumeMounts = 16;
-
-// kInvalidArgument where that cannot be: too many, a path that is not absolute and clean, that is
-// the kernel's own (/proc, /sys, /dev), or that is inside another.
-base::Result<> CheckMounts(const MountMap& mounts);
 
 // The volumes that are mounted in running sandboxes. The daemon dials the guest's agent, which
 // mounts FUSE and passes its messages on; a tinderbox-volume, one process per mount, answers them.
@@ -45,7 +37,7 @@ class VolumeMounts {
   struct Options {
     volume::Volumes& volumes;
     network::SlotPool& slots;
-    std::string program;            // path of tinderbox-volume
+    std::string program;              // path of tinderbox-volume
     std::uint64_t reserve_bytes = 0;  // of the pool's file system, that guests leave free
   };
   explicit VolumeMounts(Options options);

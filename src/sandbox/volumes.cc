@@ -22,8 +22,7 @@ Result<> MountVolumes(const ManagerOptions& options, const store::SandboxRecord&
                       Deadline deadline) {
   if (record.volume_mounts.empty() || options.volumes == nullptr) return {};
   const std::string cgroup = options.enforce_limits ? CgroupOf(options, record.id) : "";
-  auto mounted =
-      options.volumes->Mount(record, cgroup, Deadline::After(kMount).Earlier(deadline));
+  auto mounted = options.volumes->Mount(record, cgroup, Deadline::After(kMount).Earlier(deadline));
   if (mounted || !known) return mounted;
   // It was somebody's before, who may have made a file of the directory: no reason to lose it.
   base::LogWarning("a resumed sandbox is without its volumes",

@@ -57,11 +57,13 @@ int FuseServer::ReadEntries(const fuse_in_header&, Body& body, bool plus) {
   const std::size_t limit = std::min<std::size_t>(in.size, kMaxIo);
   if (::lseek(fd, static_cast<off_t>(in.offset), SEEK_SET) < 0) return -errno;
   // No more than fits: what does not fit is read again, from its offset.
-  const long size = ::syscall(SYS_getdents64, fd, entries_.data(), std::max<std::size_t>(limit, 512));
+  const long size =
+      ::syscall(SYS_getdents64, fd, entries_.data(), std::max<std::size_t>(limit, 512));
   if (size < 0) return -errno;
   for (long at = 0; at < size;) {
     const auto* const entry = reinterpret_cast<const KernelEntry*>(entries_.data() + at);
-    if (!AddEntry(*node, fd, entry->name, entry->inode, entry->type, entry->next, limit, plus)) break;
+    if (!AddEntry(*node, fd, entry->name, entry->inode, entry->type, entry->next, limit, plus))
+      break;
     at += entry->size;
   }
   return 0;
@@ -83,17 +85,14 @@ bool FuseServer::AddEntry(Node& directory, int fd, const char* name, std::uint64
     if (text != "." && text != ".." &&
         ::statx(fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) == 0) {
       if (const Node* const node = nodes_.Enter(directory, text, st)) {
-        entry.nodeid = node->id;
-        entry.attr = AttributesOf(st);
+        entry = EntryOf(*node, st);
       }
     }
     std::memcpy(out, &entry, sizeof entry);
     out += sizeof entry;
   }
-  const fuse_dirent dirent{.ino = inode,
-                           .off = next,
-                           .namelen = static_cast<std::uint32_t>(text.size()),
-                           .type = type};
+  const fuse_dirent dirent{
+      .ino = inode, .off = next, .namelen = static_cast<std::uint32_t>(text.size()), .type = type};
   std::memcpy(out, &dirent, FUSE_NAME_OFFSET);
   std::memcpy(out + FUSE_NAME_OFFSET, text.data(), text.size());
   answer_size_ += size;

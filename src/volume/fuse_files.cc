@@ -30,6 +30,7 @@ int FuseServer::GetAttributes(const fuse_in_header& head, Body&) {
   struct statx st{};
   if (const int error = nodes_.Stat(*node, st); error < 0) return error;
   fuse_attr_out out{};
+  out.attr_valid_nsec = kValidity;
   out.attr = AttributesOf(st);
   return Reply(out);
 }
@@ -101,7 +102,8 @@ int FuseServer::Open(const fuse_in_header& head, Body& body) {
   if (node == nullptr) return -ESTALE;
   if (node->type != S_IFREG) return -ENXIO;
   // O_APPEND is kept, so that what several guests append does not overwrite each other.
-  const int flags = static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
+  const int flags =
+      static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
   const int fd = nodes_.Open(*node, flags);
   if (fd < 0) return fd;
   fuse_open_out out{};
@@ -129,7 +131,8 @@ int FuseServer::Create(const fuse_in_header& head, Body& body) {
   } out{};
   __builtin_memcpy(&out.entry, answer_.data() + sizeof(fuse_out_header), sizeof out.entry);
   Node* const node = nodes_.Find(out.entry.nodeid);
-  const int flags = static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
+  const int flags =
+      static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
   int error = nodes_.Open(*node, flags);
   if (error >= 0) error = AddHandle(*node, sys::UniqueFd(error), false, out.open.fh);
   if (error < 0) {
@@ -191,7 +194,8 @@ int FuseServer::Allocate(const fuse_in_header&, Body& body) {
   if (!body.Read(in)) return -EINVAL;
   const HandleState* const handle = HandleOf(in.fh, false);
   if (handle == nullptr) return -EBADF;
-  constexpr std::uint32_t kModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+  constexpr std::uint32_t kModes =
+      FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if ((in.mode & ~kModes) != 0) return -EOPNOTSUPP;
   if ((in.mode & FALLOC_FL_PUNCH_HOLE) == 0) {
     if (const int room = CheckRoom(in.length); room < 0) return room;

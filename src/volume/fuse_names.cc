@@ -28,8 +28,7 @@ int FuseServer::ReadLink(const fuse_in_header& head, Body&) {
   if (node == nullptr) return -ESTALE;
   const int fd = nodes_.FdOf(*node);
   if (fd < 0) return fd;
-  const ssize_t size =
-      ::readlinkat(fd, "", answer_.data() + sizeof(fuse_out_header), PATH_MAX - 1);
+  const ssize_t size = ::readlinkat(fd, "", answer_.data() + sizeof(fuse_out_header), PATH_MAX - 1);
   if (size < 0) return -errno;
   answer_size_ = static_cast<std::size_t>(size);
   return 0;

@@ -182,10 +182,16 @@ int FuseServer::ReplyEntry(Node& parent, const char* name) {
   }
   const Node* const node = nodes_.Enter(parent, name, st);
   if (node == nullptr) return -ENOMEM;
+  return Reply(EntryOf(*node, st));
+}
+
+fuse_entry_out FuseServer::EntryOf(const Node& node, const struct statx& st) {
   fuse_entry_out out{};
-  out.nodeid = node->id;
+  out.nodeid = node.id;
+  out.entry_valid_nsec = kValidity;
+  out.attr_valid_nsec = kValidity;
   out.attr = AttributesOf(st);
-  return Reply(out);
+  return out;
 }
 
 FuseServer::HandleState* FuseServer::HandleOf(std::uint64_t id, bool directory) {

@@ -20,9 +20,9 @@ namespace tinderbox::volume {
 // bounded. It is the guest's kernel that checks its users' permissions (mount option
 // default_permissions); files belong to the guest's own users, by number.
 //
-// Several guests may have the same directory mounted, each with a server of its own: the guest is
-// told to keep nothing for later (attributes and names have no validity), so that what one writes
-// all others see at once.
+// Several guests may have the same directory mounted, each with a server of its own: what one
+// writes all others see at once. So a guest keeps what it was told about a file for kValidity only,
+// just long enough that looking at one is one question and not two.
 //
 // Must run where the directory is the root of all that there is (server_jail.h), without umask.
 class FuseServer {
@@ -30,6 +30,7 @@ class FuseServer {
   static constexpr std::size_t kMaxIo = 256 << 10;  // of one read or write
   static constexpr std::size_t kMaxRequest = kMaxIo + 8192;
   static constexpr std::size_t kMaxHandles = 4096;
+  static constexpr std::uint32_t kValidity = 20'000'000;  // nanoseconds
 
   // `root`: O_PATH. Nothing more is taken in once less than `reserve_bytes` are free.
   FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes);
@@ -60,6 +61,7 @@ class FuseServer {
   static Operation Find(std::uint32_t opcode);
   template <typename T>
   int Reply(const T& out);
+  static fuse_entry_out EntryOf(const Node& node, const struct statx& st);
   int ReplyEntry(Node& parent, const char* name);
   int Parent(const fuse_in_header& head, Node*& parent);  // its descriptor
   HandleState* HandleOf(std::uint64_t id, bool directory);
@@ -112,9 +114,9 @@ class FuseServer {
   const std::uint64_t reserve_bytes_;
   std::unordered_map<std::uint64_t, HandleState> handles_;
   std::uint64_t next_handle_ = 1;
-  std::vector<char> answer_;      // its header, and what follows it
-  std::size_t answer_size_ = 0;   // of what follows
-  std::vector<char> entries_;     // of one directory, as the kernel has them
+  std::vector<char> answer_;     // its header, and what follows it
+  std::size_t answer_size_ = 0;  // of what follows
+  std::vector<char> entries_;    // of one directory, as the kernel has them
   bool ready_ = false;
 };
 

@@ -35,10 +35,10 @@ struct Node {
   std::uint64_t parent = 0;  // where it was last seen, under `name`
   std::string name;
   InodeKey key;
-  std::uint32_t type = 0;     // S_IFMT of its mode
-  std::uint64_t lookups = 0;  // how often the guest was told of it; it takes as many back
-  std::uint32_t opens = 0;    // while there are any, its descriptor stays
-  sys::UniqueFd fd;           // O_PATH; may be closed, and opened again by name
+  std::uint32_t type = 0;           // S_IFMT of its mode
+  std::uint64_t lookups = 0;        // how often the guest was told of it; it takes as many back
+  std::uint32_t opens = 0;          // while there are any, its descriptor stays
+  sys::UniqueFd fd;                 // O_PATH; may be closed, and opened again by name
   std::list<Node*>::iterator used;  // in the list of those with a descriptor
 };
 

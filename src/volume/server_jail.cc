@@ -38,14 +38,49 @@ constexpr std::uint32_t kCapabilities =
     1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER | 1u << CAP_FSETID;
 
 constexpr int kAllowed[] = {
-    SYS_read,       SYS_write,      SYS_recvfrom,   SYS_sendto,    SYS_poll,       SYS_ppoll,
-    SYS_openat,     SYS_close,      SYS_fstat,      SYS_newfstatat, SYS_statx,     SYS_lseek,
-    SYS_pread64,    SYS_pwrite64,   SYS_getdents64, SYS_mkdirat,   SYS_mknodat,    SYS_unlinkat,
-    SYS_renameat2,  SYS_linkat,     SYS_symlinkat,  SYS_readlinkat, SYS_fchmod,    SYS_fchmodat,
-    SYS_fchown,     SYS_fchownat,   SYS_utimensat,  SYS_ftruncate, SYS_fallocate,  SYS_fsync,
-    SYS_fdatasync,  SYS_fstatfs,    SYS_mmap,       SYS_munmap,    SYS_mremap,     SYS_brk,
-    SYS_madvise,    SYS_futex,      SYS_exit,       SYS_exit_group, SYS_rt_sigreturn,
-    SYS_clock_gettime, SYS_restart_syscall,
+    SYS_read,
+    SYS_write,
+    SYS_recvfrom,
+    SYS_sendto,
+    SYS_poll,
+    SYS_ppoll,
+    SYS_openat,
+    SYS_close,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_lseek,
+    SYS_pread64,
+    SYS_pwrite64,
+    SYS_getdents64,
+    SYS_mkdirat,
+    SYS_mknodat,
+    SYS_unlinkat,
+    SYS_renameat2,
+    SYS_linkat,
+    SYS_symlinkat,
+    SYS_readlinkat,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_utimensat,
+    SYS_ftruncate,
+    SYS_fallocate,
+    SYS_fsync,
+    SYS_fdatasync,
+    SYS_fstatfs,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_brk,
+    SYS_madvise,
+    SYS_futex,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_rt_sigreturn,
+    SYS_clock_gettime,
+    SYS_restart_syscall,
 };
 
 #if defined(__x86_64__)
@@ -109,8 +144,8 @@ Result<> InstallFilter() {
   code.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
   for (std::size_t i = 0; i < kCount; ++i) {
     const auto to_the_end = static_cast<unsigned char>(kCount - i);
-    code.push_back(
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kAllowed[i]), to_the_end, 0));
+    code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kAllowed[i]),
+                            to_the_end, 0));
   }
   code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
   code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));

@@ -18,9 +18,9 @@ namespace tinderbox::volume {
 class ServerProcess {
  public:
   struct Options {
-    std::string program;    // path of tinderbox-volume
+    std::string program;       // path of tinderbox-volume
     sys::UniqueFd connection;  // to the guest's agent, which has mounted at its other end
-    std::string directory;  // the volume's
+    std::string directory;     // the volume's
     std::uint64_t reserve_bytes = 0;
     std::string cgroup;  // that it joins, where there is one of that name; "": none
   };

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
-#include "sandbox/volume_mounts.h"
+#include "sandbox/mount_paths.h"
 
 #include <gtest/gtest.h>
 
@@ -14,9 +14,8 @@ TEST(CheckMountsTest, TakesCleanAbsolutePaths) {
 }
 
 TEST(CheckMountsTest, RefusesWhatIsNot) {
-  for (const std::string path :
-       {"", "/", "mnt", "./mnt", "/mnt/", "//mnt", "/mnt//x", "/mnt/./x", "/mnt/../x", "/..",
-        "/proc", "/proc/x", "/sys/fs", "/dev/shm"}) {
+  for (const std::string path : {"", "/", "mnt", "./mnt", "/mnt/", "//mnt", "/mnt//x", "/mnt/./x",
+                                 "/mnt/../x", "/..", "/proc", "/proc/x", "/sys/fs", "/dev/shm"}) {
     const auto checked = CheckMounts({{path, "a"}});
     ASSERT_FALSE(checked) << path;
     EXPECT_EQ(checked.error().code(), base::Code::kInvalidArgument) << path;
