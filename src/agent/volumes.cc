@@ -78,7 +78,7 @@ base::Result<sys::UniqueFd> MountFuse(const std::string& path, const std::string
 // Out of asio's hands, for the threads that wait in the kernel.
 base::Result<sys::UniqueFd> TakeConnection(net::UpgradedSocket upgraded) {
   boost::system::error_code ec;
-  sys::UniqueFd fd(upgraded.socket.release(ec));
+  sys::UniqueFd fd(upgraded.stream.socket().release(ec));
   if (ec || !fd) return base::FailErrno(ec.value(), "take over the connection");
   const int flags = ::fcntl(fd.get(), F_GETFL);
   const int on = 1;

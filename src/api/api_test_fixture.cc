@@ -287,7 +287,8 @@ void ApiTest::SetUp() {
                                         }});
   ASSERT_TRUE(volumes) << volumes.error().ToString();
   volumes_ = std::move(*volumes);
-  server_ = std::make_unique<Server>(io_, manager_, *store_, *secrets_, *volumes_, host_, Options());
+  server_ =
+      std::make_unique<Server>(io_, manager_, *store_, *secrets_, *volumes_, host_, Options());
   const auto port = server_->ListenTcp("127.0.0.1", 0);
   ASSERT_TRUE(port) << port.error().ToString();
   port_ = *port;

@@ -35,8 +35,7 @@ struct ServerOptions {
 class Server {
  public:
   Server(boost::asio::io_context& io, sandbox::Manager& manager, store::Store& store,
-         secret::Vault& secrets, volume::Volumes& volumes, HostView& host,
-         ServerOptions options);
+         secret::Vault& secrets, volume::Volumes& volumes, HostView& host, ServerOptions options);
   // Stop must have ended before.
   ~Server();
   Server(const Server&) = delete;

@@ -43,6 +43,8 @@ std::shared_ptr<Options> Own(Building& b, CLI::App* sub) {
 
 // arguments_states.cc: pause, resume, fork, snapshot, rollback, template, prune.
 void DefineStates(CLI::App& app, Building& b);
+// arguments_volumes.cc: volume.
+void DefineVolumes(CLI::App& app, Building& b);
 // arguments_secrets.cc: secret.
 void DefineSecrets(CLI::App& app, Building& b);
 

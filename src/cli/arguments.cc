@@ -47,6 +47,21 @@ void AddSandbox(CLI::App* app, SandboxOptions& options) {
       ->type_name("NAME");
   AddPairs(app, "-m,--metadata", options.metadata,
            "Metadata to keep with the sandbox (repeatable)");
+  app->add_option_function<std::vector<std::string>>(
+         "-v,--volume",
+         [&options](const std::vector<std::string>& words) {
+           for (const std::string& word : words) {
+             const auto at = word.find(':');
+             if (at == std::string::npos || at == 0) {
+               throw CLI::ValidationError(fmt::format("'{}' is not NAME:PATH", word));
+             }
+             options.volumes.emplace_back(word.substr(0, at), word.substr(at + 1));
+           }
+         },
+         "Volume to mount, and where (repeatable)")
+      ->type_name("NAME:PATH")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app->add_flag("--no-internet", options.no_internet, "No way out to public addresses");
   app->add_option("--on-timeout", options.on_timeout, "What its timeout does to it (default: kill)")
       ->type_name("pause|kill")
@@ -364,6 +379,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
   DefineExec(app, building);
   DefineSandboxes(app, building);
   DefineStates(app, building);
+  DefineVolumes(app, building);
   DefineSecrets(app, building);
   DefineFiles(app, building);
   DefineHost(app, building);

@@ -33,6 +33,10 @@ base::Result<int> Execute(Session& session, const TemplateRemoveOptions& options
 base::Result<int> Execute(Session& session, const TemplateInspectOptions& options);
 base::Result<int> Execute(Session& session, const VerifyOptions& options);
 base::Result<int> Execute(Session& session, const PruneOptions& options);
+// volumes.cc
+base::Result<int> Execute(Session& session, const VolumeCreateOptions& options);
+base::Result<int> Execute(Session& session, const VolumeListOptions& options);
+base::Result<int> Execute(Session& session, const VolumeRemoveOptions& options);
 // secrets.cc
 base::Result<int> Execute(Session& session, const SecretSetOptions& options);
 base::Result<int> Execute(Session& session, const SecretListOptions& options);

@@ -349,6 +349,25 @@ bool FakeDaemon::LifecycleCall(Connection& connection, const Request& request) {
   return true;
 }
 
+bool FakeDaemon::VolumeCall(Connection& connection, const Request& request) {
+  const std::string& path = request.target;
+  if (!path.starts_with("/volumes")) return false;
+  const std::scoped_lock lock(mutex_);
+  if (path == "/volumes" && request.method == "GET") {
+    json::array all;
+    for (const auto& [name, volume] : volumes_) all.push_back(volume);
+    connection.Answer(200, all);
+  } else if (path == "/volumes") {
+    const std::string name(json::parse(request.body).at("name").as_string());
+    volumes_[name] = {{"volumeID", "vol-" + name}, {"name", name}, {"token", "t"}};
+    connection.Answer(201, volumes_[name]);
+  } else {
+    volumes_.erase(path.substr(path.rfind('-') + 1));
+    connection.Answer(204, std::string_view());
+  }
+  return true;
+}
+
 bool FakeDaemon::SecretCall(Connection& connection, const Request& request) {
   const std::string path = request.target.substr(0, request.target.find('?'));
   if (!path.starts_with("/secrets")) return false;
@@ -379,7 +398,7 @@ bool FakeDaemon::SecretCall(Connection& connection, const Request& request) {
 
 void FakeDaemon::Control(Connection& connection, const Request& request) {
   if (HostCall(connection, request) || LifecycleCall(connection, request) ||
-      SecretCall(connection, request)) {
+      SecretCall(connection, request) || VolumeCall(connection, request)) {
     return;
   }
   const std::string target = request.target.substr(0, request.target.find('?'));

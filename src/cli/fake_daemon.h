@@ -65,7 +65,8 @@ class FakeDaemon {
   void Control(Connection& connection, const Request& request);
   // Pause to prune; false for another target.
   bool LifecycleCall(Connection& connection, const Request& request);
-  // Secrets, in as far as the client sees them; false for another target.
+  // Volumes and secrets, in as far as the client sees them; false for another target.
+  bool VolumeCall(Connection& connection, const Request& request);
   bool SecretCall(Connection& connection, const Request& request);
   // info and API keys; false for another target.
   bool HostCall(Connection& connection, const Request& request);
@@ -84,6 +85,7 @@ class FakeDaemon {
   std::vector<Request> seen_;
   std::map<std::string, boost::json::object> sandboxes_;
   std::map<std::string, boost::json::object> templates_;  // by id
+  std::map<std::string, boost::json::value> volumes_;     // by name
   std::map<std::string, int> secrets_;                    // name → version
   std::map<std::string, std::string> files_;
   std::vector<std::string> keys_;

@@ -34,6 +34,13 @@ json::object CreateBody(const SandboxOptions& options, const Pairs& env) {
   }
   if (options.memory_mib) body["memoryMB"] = *options.memory_mib;
   if (options.cpus) body["cpuCount"] = *options.cpus;
+  if (!options.volumes.empty()) {
+    json::array mounts;
+    for (const auto& [name, path] : options.volumes) {
+      mounts.push_back(json::object{{"name", name}, {"path", path}});
+    }
+    body["volumeMounts"] = std::move(mounts);
+  }
   if (options.no_internet) body["allow_internet_access"] = false;
   if (!options.on_timeout.empty()) body["autoPause"] = options.on_timeout == "pause";
   if (options.auto_resume) body["autoResume"] = json::object{{"enabled", true}};

@@ -42,6 +42,7 @@ struct SandboxOptions {
   std::string name;  // kept as metadata "name"
   Pairs metadata;
   bool no_internet = false;
+  Pairs volumes;           // name, path in the guest
   std::string on_timeout;  // "pause", "kill", "" = the daemon's default
   bool auto_resume = false;
   bool cold = false;
@@ -142,6 +143,16 @@ struct VerifyOptions {
   std::vector<std::string> templates;
 };
 struct PruneOptions {};
+struct VolumeCreateOptions {
+  std::string name;
+};
+struct VolumeListOptions {
+  bool quiet = false;
+};
+struct VolumeRemoveOptions {
+  std::vector<std::string> volumes;
+  bool force = false;  // absence is success
+};
 struct SecretSetOptions {
   std::string name;
   std::string file = "-";  // that holds the value; "-" = standard input
@@ -174,8 +185,9 @@ using Command =
                  ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
                  CopyOptions, LogsOptions, TemplatesOptions, TemplateRemoveOptions,
                  TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
-                 SecretListOptions, SecretRemoveOptions, InfoOptions, DoctorOptions, BenchOptions,
-                 EnvOptions, VersionOptions, CompletionOptions>;
+                 SecretListOptions, SecretRemoveOptions, VolumeCreateOptions, VolumeListOptions,
+                 VolumeRemoveOptions, InfoOptions, DoctorOptions, BenchOptions, EnvOptions,
+                 VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;

@@ -145,8 +145,8 @@ struct SandboxInfo {
   bool auto_resume = false;
   NetworkRules network;
   PortAccess ports;
-  std::optional<PauseMode> pause_mode;  // while it is paused
-  bool agent_silent_at_pause = false;   // its agent did not answer when it was paused
+  std::optional<PauseMode> pause_mode;               // while it is paused
+  bool agent_silent_at_pause = false;                // its agent did not answer when it was paused
   std::map<std::string, std::string> volume_mounts;  // path in the guest → name of the volume
 };
 
