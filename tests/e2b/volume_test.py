@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes by the Python SDK, synchronous and asynchronous: every call that it has. No sandbox is needed."""
+"""Volumes by the Python SDK, synchronous and asynchronous: every call that it has."""
 import asyncio
 import datetime
 import hashlib
@@ -8,11 +8,11 @@ import io
 import os
 import unittest
 
-from e2b import AsyncVolume, AuthenticationException, Volume
+from e2b import AsyncVolume, AuthenticationException, Sandbox, Volume
 from e2b.exceptions import VolumeException, VolumeNotFoundException, VolumePathNotFoundException
 from e2b.volume.types import VolumeFileType
 
-from case import Case
+from case import Case, own
 
 
 class Volumes(Case):
@@ -94,6 +94,24 @@ class Volumes(Case):
         wrong = Volume(self.volume.volume_id, self.volume.name, token=other.token)
         with self.assertRaises(AuthenticationException):
             wrong.list("/")
+
+
+class Mounts(Case):
+    def test_mounted_by_object_and_by_name(self):
+        volume = Volume.create(f"t-{os.urandom(6).hex()}")
+        self.addCleanup(Volume.destroy, volume.volume_id)
+        volume.write_file("/in", "from outside", uid=1000)
+        with own(volume_mounts={"/mnt/data": volume}) as one, own(volume_mounts={"/home/user/shared": volume.name}) as two:
+            self.assertEqual(one.files.read("/mnt/data/in"), "from outside")
+            one.files.write("/mnt/data/out", "by the agent")
+            self.assertEqual(two.commands.run("cat ~/shared/out").stdout, "by the agent")
+            two.commands.run("echo more >> ~/shared/out")
+            self.assertEqual(volume.read_file("/out"), "by the agentmore\n")
+            self.assertEqual([(m["path"], m["name"]) for m in one.get_info().volume_mounts], [("/mnt/data", volume.name)])
+            with self.assertRaisesRegex(VolumeException, "409: volume"):
+                Volume.destroy(volume.volume_id)
+        with self.assertRaisesRegex(Exception, "not found"):
+            Sandbox.create(volume_mounts={"/mnt": "nosuch"})
 
 
 def iter_file(pieces):
