@@ -216,7 +216,12 @@ boost::json::object TransformsToJson(const Transforms& transforms) {
     for (const Headers& headers : transform.rules) {
       boost::json::object fields;
       for (const auto& [name, value] : headers) fields[name] = value.text();
-      rules.push_back({{"transform", {{"headers", std::move(fields)}}}});
+      // Step by step: g++ 12 takes nested braces for something else.
+      boost::json::object inner;
+      inner["headers"] = std::move(fields);
+      boost::json::object rule;
+      rule["transform"] = std::move(inner);
+      rules.push_back(std::move(rule));
     }
     object[transform.host.text()] = std::move(rules);
   }
