@@ -76,6 +76,7 @@ class TransformTest(DaemonTest):
     def setUp(self):
         self.log.write_text("")
         self.tb("secret", "set", "api-key", input=VALUE)
+        self.addCleanup(self.tb, "secret", "rm", "-f", "api-key")
 
     def create(self, rules=None, **network):
         body = {"templateID": "base", "network": {"rules": RULES if rules is None else rules, **network}}
