@@ -74,7 +74,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::memcpy(message.data(), &head, sizeof head);
     std::string_view answer;
     fuzz::Require(server.Handle(message, answer), "a message of the right length is one");
-    fuzz::Require(answer.empty() || answer.size() >= sizeof(fuse_out_header), "an answer has a head");
+    fuzz::Require(answer.empty() || answer.size() >= sizeof(fuse_out_header),
+                  "an answer has a head");
     data += 4 + body;
     size -= 4 + body;
   }
