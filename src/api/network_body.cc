@@ -18,6 +18,8 @@ using base::Result;
 using sandbox::NetworkRules;
 
 constexpr std::size_t kMaxHttpsPorts = 128;
+// RFC 1929: one byte holds its length.
+constexpr std::size_t kMostCredential = 255;
 constexpr char kLater[] = "it is not supported yet";
 
 sandbox::Networks ReadNetworks(FieldReader& fields, std::string_view name) {
@@ -65,6 +67,36 @@ void ReadDnsServers(FieldReader& fields, NetworkRules& rules) {
   }
 }
 
+// SOCKS 5 without TLS. Credentials are kept, and never shown but the user's name.
+void ReadProxy(FieldReader& fields, NetworkRules& rules) {
+  const auto* object = fields.Object("egressProxy");
+  if (object == nullptr) return;
+  FieldReader inner(*object, fields.NameOf("egressProxy."));
+  const std::string address = inner.String("address").value_or("");
+  auto proxy = sandbox::ParseProxyAddress(address);
+  if (!proxy) inner.Fail("address", proxy.error().message());
+  const auto read = [&](std::string_view name) {
+    std::string text = inner.String(name).value_or("");
+    if (text.size() > kMostCredential) inner.Fail(name, "is longer than 255 bytes");
+    return text;
+  };
+  const std::string username = read("username");
+  const std::string password = read("password");
+  if (username.empty() && !password.empty()) inner.Fail("password", "needs a username");
+  if (!username.empty() && password.empty()) inner.Fail("username", "needs a password");
+  if (const auto* tls = inner.Object("tls")) {
+    FieldReader wish(*tls, inner.NameOf("tls."));
+    if (wish.Bool("enabled").value_or(true)) wish.Unsupported("enabled", kLater);
+    wish.Skip("serverName");
+    wish.Skip("caCert");
+    if (auto checked = wish.Finish(); !checked) inner.Take(checked.error());
+  }
+  if (auto checked = inner.Finish(); !checked) return fields.Take(checked.error());
+  proxy->username = username;
+  proxy->password = password;
+  rules.proxy = *std::move(proxy);
+}
+
 // What stands in both bodies: in one as the object `network`, in the other by itself.
 void ReadEgress(FieldReader& fields, NetworkRules& rules) {
   ReadAllowed(fields, rules);
@@ -75,7 +107,7 @@ void ReadEgress(FieldReader& fields, NetworkRules& rules) {
   }
   ReadDnsServers(fields, rules);
   ReadTransforms(fields, rules);
-  if (fields.Object("egressProxy") != nullptr) fields.Unsupported("egressProxy", kLater);
+  ReadProxy(fields, rules);
 }
 
 // Who may reach the sandbox's ports, and how the proxy speaks to them. Only at create.

@@ -69,6 +69,12 @@ boost::json::object NetworkJson(const sandbox::SandboxInfo& info) {
     network["httpsPorts"] =
         boost::json::array(info.ports.https_ports.begin(), info.ports.https_ports.end());
   }
+  if (rules.proxy) {
+    boost::json::object proxy{
+        {"address", fmt::format("{}:{}", rules.proxy->host, rules.proxy->port)}};
+    if (!rules.proxy->username.empty()) proxy["username"] = rules.proxy->username;
+    network["egressProxy"] = std::move(proxy);
+  }
   if (!rules.transforms.empty()) network["rules"] = egress::TransformsToJson(rules.transforms);
   return network;
 }

@@ -156,6 +156,19 @@ TEST_F(ApiTest, NetworkRulesByNameAreTakenAndShown) {
   EXPECT_EQ(manager_.creates.back().network.dns, std::vector<sys::Ipv4>{});
 }
 
+TEST_F(ApiTest, ProxyIsTakenAndShownWithoutItsPassword) {
+  const auto created =
+      Call("POST", "/v2/sandboxes", R"({"templateID":"base","network":{"egressProxy":{
+      "address":"Proxy.test:1080","username":"me","password":"s3cret","tls":{"enabled":false}}}})");
+  ASSERT_EQ(created.status, 201) << created.body;
+  const auto& proxy = manager_.creates.back().network.proxy;
+  ASSERT_TRUE(proxy);
+  EXPECT_EQ(*proxy, (egress::Proxy{"proxy.test", 1080, "me", "s3cret"}));
+  const auto detail = Json(Call("GET", "/sandboxes/inew1")).as_object();
+  EXPECT_EQ(boost::json::serialize(detail.at("network")),
+            R"({"egressProxy":{"address":"proxy.test:1080","username":"me"}})");
+}
+
 TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
   manager_.Put(Running("i1"));
   const std::string path = "/sandboxes/i1/network";
@@ -166,7 +179,11 @@ TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
            {R"({"denyOut":["2001:db8::1"]})", "no IPv6"},
            {R"({"denyOut":["1.2.3.4/33"]})", "1.2.3.4/33"},
            {R"({"denyOut":"1.2.3.4"})", "'denyOut'"},
-           {R"({"egressProxy":{"address":"p:1"}})", "'egressProxy'"},
+           {R"({"egressProxy":{"address":"p"}})", "'egressProxy.address'"},
+           {R"({"egressProxy":{"address":"p:0"}})", "'egressProxy.address'"},
+           {R"({"egressProxy":{"address":"p:1","username":"u"}})", "'egressProxy.username'"},
+           {R"({"egressProxy":{"address":"p:1","tls":{"enabled":true}}})",
+            "'egressProxy.tls.enabled'"},
            {R"({"rules":{"*":[]}})", "'rules'"},
            {R"({"allowPublicTraffic":true})", "'allowPublicTraffic'"},
            {R"([])", "body"}}) {
@@ -197,7 +214,7 @@ TEST_F(ApiTest, EveryWishThatIsNotFulfilledIsRefusedByName) {
            {"network.denyOut", R"("network":{"denyOut":["2001:db8::/32"]})"},
            {"network.denyOut", R"("network":{"denyOut":[1]})"},
            {"network.rules", R"("network":{"rules":{"*":[]}})"},
-           {"network.egressProxy", R"("network":{"egressProxy":{"address":"p:1"}})"},
+           {"network.egressProxy.address", R"("network":{"egressProxy":{"port":1}})"},
            {"network.dnsServers", R"("network":{"dnsServers":["nonsense"]})"},
            {"network.unheardOf", R"("network":{"unheardOf":1})"},
            {"unheardOf", R"("unheardOf":{})"},

@@ -29,7 +29,7 @@ TEST_F(ApiTest, RulesNameSecretsThatThereAre) {
   EXPECT_EQ(made.status, 201) << made.body;
   ASSERT_EQ(manager_.creates.size(), 1u);
   EXPECT_EQ(manager_.creates[0].network.transforms.size(), 1u);
-  EXPECT_TRUE(manager_.creates[0].network.by_name());
+  EXPECT_TRUE(manager_.creates[0].network.by_gateway());
 }
 
 TEST_F(ApiTest, RulesAreShownAsGivenAndReplaced) {

@@ -29,10 +29,12 @@ using base::Code;
 using base::Fail;
 using base::Result;
 using net::StreamSocket;
+using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr std::uint16_t kTlsPort = 443;
+constexpr std::uint16_t kHttpPort = 80;
 // A client has said its first words in one piece or a few; who needs more of them wants to keep us
 // busy with reading the same bytes over and over.
 constexpr int kMostReads = 64;
@@ -80,6 +82,9 @@ bool FindDialled(Flow& flow) {
   return true;
 }
 
+// Whether it is of a protocol in which a client says the name of the host first.
+bool SaysNames(const Flow& flow) { return flow.port == kTlsPort || flow.port == kHttpPort; }
+
 // Reads until the guest has said what it wants, or will not. The name, where there is one, is in
 // the flow then.
 net::Task<> Listen(std::shared_ptr<Flow> flow, milliseconds patience) {
@@ -110,7 +115,7 @@ net::Task<> Listen(std::shared_ptr<Flow> flow, milliseconds patience) {
 net::Task<> Refuse(std::shared_ptr<Flow> flow, unsigned status, std::string why) {
   const bool tls = flow->port == kTlsPort;
   const bool spoke = !flow->in.empty();
-  if (flow->gone || !spoke) co_return flow->Reset();
+  if (flow->gone || !spoke || !SaysNames(*flow)) co_return flow->Reset();
   std::string words;
   if (tls) {
     words = status == 403 ? kAccessDenied : kInternalError;
@@ -136,16 +141,23 @@ net::Task<> Refuse(std::shared_ptr<Flow> flow, unsigned status, std::string why)
   flow->client.close(ignored);
 }
 
-net::AsyncResult<std::vector<sys::Ipv4>> Addresses(Service& service, std::shared_ptr<Flow> flow) {
-  if (*flow->verdict == Verdict::kByAddress) co_return std::vector{flow->dialled};
+net::AsyncResult<std::vector<sys::Ipv4>> LookUp(Service& service, std::shared_ptr<Flow> flow,
+                                                std::string name) {
   Place& place = *flow->place;
   if (place.lookups >= service.options.lookups_per_slot) {
     co_return Fail(Code::kResourceExhausted, "too many names are being looked up");
   }
   ++place.lookups;
-  Result<std::vector<sys::Ipv4>> found = co_await service.resolver.Resolve(flow->name);
+  Result<std::vector<sys::Ipv4>> found = co_await service.resolver.Resolve(std::move(name));
   --place.lookups;
+  co_return found;
+}
+
+net::AsyncResult<std::vector<sys::Ipv4>> Addresses(Service& service, std::shared_ptr<Flow> flow) {
+  if (*flow->verdict == Verdict::kByAddress) co_return std::vector{flow->dialled};
+  Result<std::vector<sys::Ipv4>> found = co_await LookUp(service, flow, flow->name);
   if (!found) co_return found;
+  const Place& place = *flow->place;
   const bool checked = *flow->verdict == Verdict::kChecked;
   std::erase_if(*found, [&](sys::Ipv4 address) {
     return !IsPublic(address) ||
@@ -178,9 +190,9 @@ Result<StreamSocket> MakeSocket(asio::io_context& io, sys::FdRef netns) {
 }
 
 net::AsyncResult<> Connect(Service& service, std::shared_ptr<Flow> flow, sys::Ipv4 address,
-                           milliseconds patience) {
+                           std::uint16_t port, milliseconds patience) {
   CO_TRY(flow->upstream, MakeSocket(service.io, flow->place->netns));
-  const asio::ip::tcp::endpoint to(asio::ip::address_v4(address.value), flow->port);
+  const asio::ip::tcp::endpoint to(asio::ip::address_v4(address.value), port);
   flow->Arm(patience, [](Flow& f) {
     boost::system::error_code ignored;
     f.upstream.close(ignored);
@@ -191,24 +203,63 @@ net::AsyncResult<> Connect(Service& service, std::shared_ptr<Flow> flow, sys::Ip
   if (ec || !flow->upstream.is_open()) {
     boost::system::error_code ignored;
     flow->upstream.close(ignored);
-    co_return Fail(Code::kUnavailable, fmt::format("connect to {}:{}: {}", address.ToString(),
-                                                   flow->port, ec ? ec.message() : "no answer"));
+    co_return Fail(Code::kUnavailable, fmt::format("connect to {}:{}: {}", address.ToString(), port,
+                                                   ec ? ec.message() : "no answer"));
   }
   co_return Result<>{};
 }
 
-net::AsyncResult<> Dial(Service& service, std::shared_ptr<Flow> flow) {
-  CO_TRY(const std::vector<sys::Ipv4> addresses, co_await Addresses(service, flow));
-  const auto end = std::chrono::steady_clock::now() + service.options.dial;
+net::AsyncResult<> ConnectToAny(Service& service, std::shared_ptr<Flow> flow,
+                                std::vector<sys::Ipv4> addresses, std::uint16_t port,
+                                Clock::time_point end) {
   Result<> connected = Fail(Code::kDeadlineExceeded, "connect: no time left");
   for (const sys::Ipv4 address : addresses) {
-    const auto left =
-        std::chrono::duration_cast<milliseconds>(end - std::chrono::steady_clock::now());
+    const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
     if (flow->gone || left.count() <= 0) break;
-    connected = co_await Connect(service, flow, address, std::min(left, kOneAddress));
+    connected = co_await Connect(service, flow, address, port, std::min(left, kOneAddress));
     if (connected) break;
   }
   co_return connected;
+}
+
+net::AsyncResult<std::vector<sys::Ipv4>> AddressesOf(Service& service, std::shared_ptr<Flow> flow,
+                                                     const Proxy& proxy) {
+  if (const auto address = sys::Ipv4::Parse(proxy.host)) co_return std::vector{*address};
+  Result<std::vector<sys::Ipv4>> found = co_await LookUp(service, flow, proxy.host);
+  if (!found) co_return found;
+  std::erase_if(*found, [](sys::Ipv4 address) { return !IsPublic(address); });
+  if (found->empty()) {
+    co_return Fail(Code::kPermissionDenied, "the proxy's name leads to private addresses alone");
+  }
+  co_return found;
+}
+
+// The proxy looks allowed names up itself: it may know them differently.
+net::AsyncResult<> DialThrough(Service& service, std::shared_ptr<Flow> flow, Proxy proxy) {
+  const auto end = Clock::now() + service.options.dial;
+  std::string host = flow->name;
+  if (*flow->verdict != Verdict::kByName) {
+    CO_TRY(const std::vector<sys::Ipv4> addresses, co_await Addresses(service, flow));
+    host = addresses.front().ToString();
+  }
+  CO_TRY(std::vector<sys::Ipv4> ways, co_await AddressesOf(service, flow, proxy));
+  CO_TRY_VOID(co_await ConnectToAny(service, flow, std::move(ways), proxy.port, end));
+  flow->Arm(std::chrono::duration_cast<milliseconds>(end - Clock::now()), [](Flow& f) {
+    boost::system::error_code ignored;
+    f.upstream.close(ignored);
+  });
+  Result<> connected = co_await ConnectThrough(flow->upstream, proxy, host, flow->port);
+  flow->Disarm();
+  co_return connected;
+}
+
+net::AsyncResult<> Dial(Service& service, std::shared_ptr<Flow> flow) {
+  if (flow->place->rules.proxy) {
+    co_return co_await DialThrough(service, flow, *flow->place->rules.proxy);
+  }
+  const auto end = Clock::now() + service.options.dial;
+  CO_TRY(std::vector<sys::Ipv4> addresses, co_await Addresses(service, flow));
+  co_return co_await ConnectToAny(service, flow, std::move(addresses), flow->port, end);
 }
 
 // The requests of a host with a transform.
@@ -253,9 +304,12 @@ void Flow::Reset() {
 net::Task<> RunFlow(Service& service, std::shared_ptr<Flow> flow) {
   if (!FindDialled(*flow)) co_return flow->Reset();
   Keep(flow->client);
-  const bool open = Decide(flow->place->rules, {}, flow->dialled) == Verdict::kByAddress;
-  co_await Listen(flow, open ? kPatienceWithSilence : service.options.first_bytes);
-  if (flow->gone) co_return flow->Reset();
+  const Rules& rules = flow->place->rules;
+  if (SaysNames(*flow) && (!rules.names.empty() || !rules.transforms.empty())) {
+    const bool open = Decide(rules, {}, flow->dialled) == Verdict::kByAddress;
+    co_await Listen(flow, open ? kPatienceWithSilence : service.options.first_bytes);
+    if (flow->gone) co_return flow->Reset();
+  }
 
   flow->verdict = Decide(flow->place->rules, flow->name, flow->dialled);
   if (const Transform* found = FindTransform(flow->place->rules.transforms, flow->name)) {

@@ -179,13 +179,14 @@ bool SameTransform(const Transform* a, const Transform* b) {
 }  // namespace
 
 void GatewayImpl::Change(Place& place, const Rules& rules) {
+  const bool same_way = place.rules.proxy == rules.proxy;
   place.rules = rules;
   // A copy: a reset may end flows.
   const std::vector flows(place.flows.begin(), place.flows.end());
   for (const auto& flow : flows) {
     if (!flow->verdict) continue;
     const bool same =
-        Decide(rules, flow->name, flow->dialled) == *flow->verdict &&
+        same_way && Decide(rules, flow->name, flow->dialled) == *flow->verdict &&
         SameTransform(flow->transform.get(), FindTransform(rules.transforms, flow->name));
     if (!same) flow->Reset();
   }

@@ -5,11 +5,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "egress/domain_pattern.h"
+#include "egress/socks.h"
 #include "egress/transform.h"
 #include "network/slot_pool.h"
 #include "sys/fd.h"
@@ -31,6 +33,9 @@ struct Rules {
   // What requests to some hosts get on their way, in TLS and HTTP. Such a host is always dialled by
   // its name; that alone makes it no more reachable than the rest.
   Transforms transforms{};
+  // What is let through goes by this proxy: a name that is allowed as that name, which the proxy
+  // looks up, all else as the address.
+  std::optional<Proxy> proxy{};
   bool operator==(const Rules&) const = default;
 };
 

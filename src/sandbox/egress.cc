@@ -86,6 +86,8 @@ Result<> CheckRules(const NetworkRules& rules) {
       if (allowed.length < never.length || !never.Contains(allowed.address)) continue;
       return NeverReachable("network", NetworkText(allowed), text);
     }
+    const auto proxy = rules.proxy ? sys::Ipv4::Parse(rules.proxy->host) : sys::Ipv4::Parse("");
+    if (proxy && never.Contains(*proxy)) return NeverReachable("proxy", rules.proxy->host, text);
     for (const sys::Ipv4 server : rules.dns.value_or(std::vector<sys::Ipv4>{})) {
       if (never.Contains(server)) return NeverReachable("name server", server.ToString(), text);
     }
@@ -100,6 +102,12 @@ void PutRules(store::SandboxRecord& record, const NetworkRules& rules) {
   record.allow_names = NameTexts(rules.names);
   record.dns_servers.reset();
   if (rules.dns) record.dns_servers = AddressTexts(*rules.dns);
+  record.egress_proxy.reset();
+  if (rules.proxy) {
+    record.egress_proxy = {{.address = fmt::format("{}:{}", rules.proxy->host, rules.proxy->port),
+                            .username = rules.proxy->username,
+                            .password = rules.proxy->password}};
+  }
   record.transforms.clear();
   if (!rules.transforms.empty()) {
     record.transforms = boost::json::serialize(egress::TransformsToJson(rules.transforms));
@@ -129,6 +137,13 @@ Result<NetworkRules> RulesOf(const store::SandboxRecord& record) {
     if (!transforms) return damaged(transforms.error());
     rules.transforms = *std::move(transforms);
   }
+  if (record.egress_proxy) {
+    auto proxy = ParseProxyAddress(record.egress_proxy->address);
+    if (!proxy) return damaged(proxy.error());
+    proxy->username = record.egress_proxy->username;
+    proxy->password = record.egress_proxy->password;
+    rules.proxy = *std::move(proxy);
+  }
   if (!record.dns_servers) return rules;
   auto& servers = rules.dns.emplace();
   for (const std::string& text : *record.dns_servers) {
@@ -143,9 +158,14 @@ network::EgressPolicy PolicyOf(const ManagerOptions& options, const NetworkRules
   network::EgressPolicy policy{
       .allow_internet = rules.allow_internet, .deny = rules.deny, .allow = rules.allow};
   using Redirect = network::EgressPolicy::Redirect;
-  if (!rules.by_name()) return policy;
+  if (!rules.by_gateway()) return policy;
   policy.redirect = rules.transforms.empty() ? Redirect::kDenied : Redirect::kAll;
-  if (rules.names.empty()) return policy;
+  if (rules.proxy) {
+    // All goes to the gateway, which has the rules too; nothing finds a way past the proxy.
+    policy = {.allow_internet = false, .redirect = Redirect::kEveryPort};
+  } else if (rules.names.empty()) {
+    return policy;
+  }
   if (rules.dns) {
     policy.dns = *rules.dns;
     return policy;
@@ -164,7 +184,8 @@ egress::Rules GatewayRules(const NetworkRules& rules) {
           .allow_internet = rules.allow_internet,
           .deny = rules.deny,
           .allow = rules.allow,
-          .transforms = rules.transforms};
+          .transforms = rules.transforms,
+          .proxy = rules.proxy};
 }
 
 // What both allow. What is done to requests is of the new ones: no connection goes on by the old.
@@ -176,6 +197,7 @@ NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
     return std::ranges::find(b.allow, network) != b.allow.end();
   });
   common.transforms = b.transforms;
+  common.proxy = b.proxy;
   std::ranges::copy_if(a.names, std::back_inserter(common.names), [&](const auto& name) {
     return std::ranges::find(b.names, name) != b.names.end();
   });
@@ -185,7 +207,7 @@ NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
 }  // namespace
 
 Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot, const NetworkRules& rules) {
-  if (!rules.by_name()) {
+  if (!rules.by_gateway()) {
     options.gateway.Forget(slot);
     return {};
   }
@@ -253,7 +275,7 @@ Result<> ManagerImpl::TakeUpRules(Sandbox& sandbox) {
   const store::SandboxRecord record = sandbox.record();
   if (record.network_pending) return ApplyRules(sandbox, {});
   const NetworkRules rules = TRY(RulesOf(record));
-  if (!rules.by_name()) return {};
+  if (!rules.by_gateway()) return {};
   return ServeNames(options_, record.slot, rules);
 }
 

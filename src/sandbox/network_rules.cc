@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace tinderbox::sandbox {
 
@@ -29,6 +30,26 @@ Result<Ipv4Prefix> ParseNetwork(std::string_view text) {
   return std::unexpected(
       Error(Code::kInvalidArgument, fmt::format("'{}' is no IPv4 address or network", shown))
           .WithRemedy("Write an address as '192.0.2.1', a network as '192.0.2.0/24'."));
+}
+
+Result<egress::Proxy> ParseProxyAddress(std::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  const std::string_view host = text.substr(0, colon);
+  egress::Proxy proxy;
+  const std::string_view digits = colon == text.npos ? "" : text.substr(colon + 1);
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), proxy.port);
+  const bool good_port = error == std::errc() && end == digits.data() + digits.size() &&
+                         proxy.port != 0 && !digits.empty();
+  if (const auto address = sys::Ipv4::Parse(host)) {
+    proxy.host = address->ToString();
+  } else if (auto name = egress::NormalHostName(host)) {
+    proxy.host = *std::move(name);
+  }
+  if (good_port && !proxy.host.empty()) return proxy;
+  return std::unexpected(
+      Error(Code::kInvalidArgument, fmt::format("'{}' is no host with a port", text.substr(0, 100)))
+          .WithRemedy("Write 'proxy.example.com:1080', or an address of IPv4 with a port."));
 }
 
 Result<> AddAllowed(NetworkRules& rules, std::string_view text) {

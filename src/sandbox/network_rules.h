@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "egress/domain_pattern.h"
+#include "egress/socks.h"
 #include "egress/transform.h"
 #include "sys/netlink_address.h"
 
@@ -29,15 +30,19 @@ struct NetworkRules {
   std::optional<std::vector<sys::Ipv4>> dns{};
   // What requests to some hosts get on their way, by TLS and HTTP; makes none of them reachable.
   egress::Transforms transforms{};
+  // What is let through goes by this proxy; but for TCP and the name servers nothing is.
+  std::optional<egress::Proxy> proxy{};
 
-  // Whether web connections have to pass the gateway.
-  bool by_name() const { return !names.empty() || !transforms.empty(); }
+  // Whether connections have to pass the gateway.
+  bool by_gateway() const { return !names.empty() || !transforms.empty() || proxy; }
   bool operator==(const NetworkRules&) const = default;
 };
 
 // "192.0.2.0/24", or "192.0.2.1" for that address alone. kInvalidArgument for anything else says
 // why: a network of IPv6, a name.
 base::Result<sys::Ipv4Prefix> ParseNetwork(std::string_view text);
+// "proxy.example.com:1080". kInvalidArgument says what is wrong with it.
+base::Result<egress::Proxy> ParseProxyAddress(std::string_view text);
 // Into `allow`, what is written like an address; into `names`, the rest.
 base::Result<> AddAllowed(NetworkRules& rules, std::string_view text);
 // The other way round.

@@ -39,11 +39,12 @@ constexpr char kColumns[] =
     "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
     "uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
     "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending, "
-    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts";
+    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts, "
+    "egress_proxy";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
     "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
-    "?39, ?40";
+    "?39, ?40, ?41";
 
 std::string ToJson(const List& list) {
   return boost::json::serialize(boost::json::array(list.begin(), list.end()));
@@ -79,6 +80,17 @@ Result<Ports> PortsFromJson(const std::string& text) {
   return ports;
 }
 
+std::string ToJson(const SandboxRecord::EgressProxy& proxy) {
+  return MapToJson(std::map<std::string, std::string>{
+      {"address", proxy.address}, {"username", proxy.username}, {"password", proxy.password}});
+}
+
+Result<SandboxRecord::EgressProxy> ProxyFromJson(const std::string& text) {
+  auto map = TRY(MapFromJson(text));
+  return SandboxRecord::EgressProxy{
+      .address = map["address"], .username = map["username"], .password = map["password"]};
+}
+
 void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(1, r.id).Bind(2, r.state).Bind(3, r.cause).Bind(4, r.template_id).Bind(5, r.template_name);
   s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
@@ -104,6 +116,11 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   }
   s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
   s.Bind(39, ToJson(r.https_ports)).Bind(40, MapToJson(r.volume_mounts));
+  if (r.egress_proxy) {
+    s.Bind(41, ToJson(*r.egress_proxy));
+  } else {
+    s.BindNull(41);
+  }
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -154,6 +171,10 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
       TRY_CTX(PortsFromJson(s.Text(38)), fmt::format("read ports of sandbox '{}'", r.id));
   r.volume_mounts =
       TRY_CTX(MapFromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
+  if (!s.IsNull(40)) {
+    r.egress_proxy =
+        TRY_CTX(ProxyFromJson(s.Text(40)), fmt::format("read the proxy of sandbox '{}'", r.id));
+  }
   return r;
 }
 
@@ -202,9 +223,9 @@ class SqliteStore final : public Store {
   Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?41", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?42", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(41, expected_state);
+    s.Bind(42, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return {};
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));

@@ -38,10 +38,17 @@ struct SandboxRecord {
   std::vector<std::string> allow_names{};  // host names that are reachable all the same
   // Name servers the guest may ask where there are such names; none: the daemon's configured ones.
   std::optional<std::vector<std::string>> dns_servers{};
-  std::string transforms;        // JSON: what requests to which hosts get; empty: nothing
-  bool network_pending = false;  // the rules above are not the kernel's yet
-  std::string traffic_token;     // its ports are open to who bears it; empty: to everybody
-  std::string mask_host;         // the Host that the guest's servers see; empty: the client's
+  std::string transforms;  // JSON: what requests to which hosts get; empty: nothing
+  struct EgressProxy {
+    std::string address;  // "host:port"
+    std::string username;
+    std::string password;
+    bool operator==(const EgressProxy&) const = default;
+  };
+  std::optional<EgressProxy> egress_proxy{};  // that connections go through
+  bool network_pending = false;               // the rules above are not the kernel's yet
+  std::string traffic_token;  // its ports are open to who bears it; empty: to everybody
+  std::string mask_host;      // the Host that the guest's servers see; empty: the client's
   std::vector<std::uint16_t> https_ports{};            // of the guest, that speak TLS
   std::map<std::string, std::string> volume_mounts{};  // path in the guest → name of the volume
   std::string options;      // JSON of everything else the caller asked for (network, autoPause, …)

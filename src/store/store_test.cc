@@ -88,6 +88,7 @@ SandboxRecord Sample(const std::string& id) {
           .allow_names = {"*.example.com", "example.com"},
           .dns_servers = std::vector<std::string>{"192.0.2.53"},
           .transforms = R"({"example.com":[]})",
+          .egress_proxy = {{.address = "p.test:1080", .username = "me", .password = "x"}},
           .network_pending = true,
           .traffic_token = "let me in",
           .mask_host = "localhost:${PORT}",
@@ -126,6 +127,7 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.allow_names, b.allow_names);
   EXPECT_EQ(a.dns_servers, b.dns_servers);
   EXPECT_EQ(a.transforms, b.transforms);
+  EXPECT_EQ(a.egress_proxy, b.egress_proxy);
   EXPECT_EQ(a.traffic_token, b.traffic_token);
   EXPECT_EQ(a.mask_host, b.mask_host);
   EXPECT_EQ(a.https_ports, b.https_ports);

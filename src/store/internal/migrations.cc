@@ -92,6 +92,9 @@ CREATE TABLE secrets (
   updated_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN egress_proxy TEXT;  -- JSON
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
