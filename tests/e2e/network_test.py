@@ -55,6 +55,40 @@ def echo():
                 while data := peer.recv(100): peer.sendall(data)
         threading.Thread(target=serve, daemon=True).start()
 threading.Thread(target=echo, daemon=True).start()
+def socks():
+    # A SOCKS 5 proxy for user "me" that notes what it is asked for.
+    listener = socket.create_server(("203.0.113.80", 1080))
+    def read(peer, count):
+        data = peer.recv(count, socket.MSG_WAITALL)
+        if len(data) < count: raise EOFError
+        return data
+    def pump(a, b):
+        try:
+            while data := a.recv(65536): b.sendall(data)
+        except OSError: pass
+        try: b.shutdown(socket.SHUT_WR)
+        except OSError: pass
+    def serve(peer):
+        with peer:
+            read(peer, read(peer, 2)[1]); peer.sendall(b"\5\2")
+            user = read(peer, read(peer, 2)[1]); password = read(peer, read(peer, 1)[0])
+            good = (user, password) == (b"me", b"s3cret")
+            peer.sendall(b"\1\0" if good else b"\1\1")
+            if not good: return
+            kind = read(peer, 4)[3]
+            host = socket.inet_ntoa(read(peer, 4)) if kind == 1 else read(peer, read(peer, 1)[0]).decode()
+            port = int.from_bytes(read(peer, 2), "big")
+            print(host, port, file=log, flush=True)
+            address = host if kind == 1 else ADDRESSES.get(host.split(".")[0], "203.0.113.1")
+            try: to = socket.create_connection((address, port), 3)
+            except OSError: peer.sendall(b"\5\5\0\1\0\0\0\0\0\0"); return
+            with to:
+                peer.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+                back = threading.Thread(target=pump, args=(to, peer), daemon=True); back.start()
+                pump(peer, to); back.join()
+    while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+log = open(sys.argv[3] + "/socks", "a")
+threading.Thread(target=socks, daemon=True).start()
 threading.Thread(target=servers[1].serve_forever, daemon=True).start()
 print("up", flush=True)
 servers[0].serve_forever()
@@ -86,7 +120,7 @@ class Internet:
         for command in (("addr", "add", "198.51.100.2/24", "dev", "up0"), ("link", "set", "up0", "up"),
                         ("link", "set", "lo", "up"), ("addr", "add", "203.0.113.1/32", "dev", "lo"),
                         ("addr", "add", "203.0.113.2/32", "dev", "lo"),
-                        ("addr", "add", "203.0.113.53/32", "dev", "lo")):
+                        ("addr", "add", "203.0.113.53/32", "dev", "lo"), ("addr", "add", "203.0.113.80/32", "dev", "lo")):
             ip("-n", INTERNET, *command)
         ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
         certificate = [os.path.join(self.directory.name, name) for name in ("certificate.pem", "key.pem")]
@@ -321,6 +355,51 @@ class NetworkTest(DaemonTest):
         self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "secure hello from 203.0.113.1")
         self.set_network(sandbox)
         self.assert_reaches(sandbox, "203.0.113.1", "203.0.113.2")
+
+    def asked_of_proxy(self):
+        """What the proxy was asked for since the last look."""
+        with open(os.path.join(self.internet.directory.name, "socks"), encoding="utf-8") as log:
+            log.seek(self.seen)
+            lines = log.read().splitlines()
+            self.seen = log.tell()
+        return lines
+
+    def test_all_goes_through_the_proxy_of_the_sandbox(self):
+        self.seen = 0
+        proxy = {"address": "203.0.113.80:1080", "username": "me", "password": "s3cret"}
+        sandbox = self.create(network={"egressProxy": proxy, "denyOut": ["203.0.113.2"]})
+        self.assertEqual(self.network(sandbox)["egressProxy"], {"address": "203.0.113.80:1080", "username": "me"})
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "secure hello from 203.0.113.1")
+        self.assertEqual(self.curl(sandbox, "http://one.example.test/"), "hello 203.0.113.1 one.example.test", "the proxy is its client")
+        talk = ("import socket, sys\n"
+                "s = socket.create_connection((sys.argv[1], 7), 5); s.settimeout(5)\n"
+                "s.sendall(b'x'); print(s.recv(1))\n")
+        self.assertNotEqual(self.guest(sandbox, "python3", "-c", talk, "203.0.113.2").returncode, 0, "denied by its address")
+        self.assertEqual(self.asked_of_proxy(), ["203.0.113.1 443", "203.0.113.1 80"])
+
+        # Any port; names as names; nothing beside it.
+        self.set_network(sandbox, egressProxy=proxy)
+        self.assertEqual(self.guest(sandbox, "python3", "-c", talk, "203.0.113.2").stdout, "b'x'\n")
+        self.assertEqual(self.asked_of_proxy(), ["203.0.113.2 7"])
+        self.set_network(sandbox, egressProxy=proxy, allowOut=["two.example.test"], denyOut=["0.0.0.0/0"])
+        self.assertEqual(self.curl(sandbox, "https://two.example.test/"), "secure hello from 203.0.113.2")
+        self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "curl 35")
+        self.assertEqual(self.asked_of_proxy(), ["two.example.test 443"])
+        self.tb("pause", sandbox)
+        self.daemon.stop()
+        self.daemon.start()
+        self.tb("resume", sandbox)
+        self.assertEqual(self.curl(sandbox, "https://two.example.test/"), "secure hello from 203.0.113.2")
+        self.assertEqual(self.asked_of_proxy(), ["two.example.test 443"])
+
+        # A proxy that refuses, or is not there, lets nothing through.
+        for wrong in ({**proxy, "password": "wrong"}, {"address": "203.0.113.99:1080"}):
+            self.set_network(sandbox, egressProxy=wrong)
+            self.assertNotIn("hello", self.curl(sandbox, "http://203.0.113.1/"))
+        self.assertEqual(self.asked_of_proxy(), [])
+        self.set_network(sandbox, expected=400, egressProxy={"address": "10.0.0.1:1080"})
+        self.set_network(sandbox)
+        self.assertEqual(self.curl(sandbox, "http://one.example.test/"), "hello 198.51.100.1 one.example.test")
 
     def test_the_host_private_ranges_and_other_sandboxes_are_out_of_reach(self):
         listener = socket.socket()
