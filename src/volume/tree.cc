@@ -161,7 +161,7 @@ Result<> Tree::MakeParents(const Path& path) const {
       }
       return FailErrno(errno, fmt::format("make directory '/{}'", path.Relative(i)));
     }
-    ::fchownat(around.get(), name.c_str(), st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW);
+    (void)!::fchownat(around.get(), name.c_str(), st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW);
   }
   return {};
 }

@@ -146,25 +146,25 @@ TEST_F(TreeTest, SetsOwnerAndMode) {
   ASSERT_TRUE(entry) << entry.error().ToString();
   EXPECT_EQ(entry->uid, 7u);
   EXPECT_EQ(entry->mode, 0600u);
-  ::symlink("a", Inside("link").c_str());
+  ASSERT_EQ(::symlink("a", Inside("link").c_str()), 0);
   EXPECT_EQ(CodeOf(tree_->SetAttributes(At("/link"), {.uid = 9})), Code::kInvalidArgument);
   EXPECT_EQ(tree_->Stat(At("/a"))->uid, 7u);
 }
 
 TEST_F(TreeTest, LinksLeadNowhereOutside) {
   ASSERT_TRUE(Put("/d/inside", "inside", {}, true));
-  ::symlink("d", Inside("good").c_str());
-  ::symlink("d/inside", Inside("file").c_str());
-  ::symlink("../d/inside", Inside("d/back").c_str());
+  ASSERT_EQ(::symlink("d", Inside("good").c_str()), 0);
+  ASSERT_EQ(::symlink("d/inside", Inside("file").c_str()), 0);
+  ASSERT_EQ(::symlink("../d/inside", Inside("d/back").c_str()), 0);
   EXPECT_EQ(*Get("/good/inside"), "inside");
   EXPECT_EQ(*Get("/file"), "inside");
   EXPECT_EQ(*Get("/d/back"), "inside");
   EXPECT_EQ(tree_->Stat(At("/file"))->target, "d/inside");
 
-  ::symlink("../outside", Inside("up").c_str());
-  ::symlink((dir_ + "/outside").c_str(), Inside("absolute").c_str());
-  ::symlink("/proc/self/root", Inside("magic").c_str());
-  ::symlink("loop", Inside("loop").c_str());
+  ASSERT_EQ(::symlink("../outside", Inside("up").c_str()), 0);
+  ASSERT_EQ(::symlink((dir_ + "/outside").c_str(), Inside("absolute").c_str()), 0);
+  ASSERT_EQ(::symlink("/proc/self/root", Inside("magic").c_str()), 0);
+  ASSERT_EQ(::symlink("loop", Inside("loop").c_str()), 0);
   for (const std::string bad : {"/up", "/absolute", "/magic", "/loop", "/good/../../outside"}) {
     if (bad.find("..") == bad.npos) {
       EXPECT_EQ(CodeOf(Get(bad + "/secret")), Code::kNotFound) << bad;
@@ -179,7 +179,7 @@ TEST_F(TreeTest, LinksLeadNowhereOutside) {
       EXPECT_FALSE(Path::Parse(bad));
     }
   }
-  ::symlink("../outside/secret", Inside("secret").c_str());
+  ASSERT_EQ(::symlink("../outside/secret", Inside("secret").c_str()), 0);
   EXPECT_EQ(CodeOf(Get("/secret")), Code::kNotFound);
   // Writing replaces the link and not what it leads to.
   ASSERT_TRUE(Put("/secret", "mine"));
@@ -187,7 +187,7 @@ TEST_F(TreeTest, LinksLeadNowhereOutside) {
   // Links in what is listed or removed are not followed.
   EXPECT_EQ(tree_->List(At("/"), 9)->size(), 10u);
   for (const char* name : {"/up", "/absolute"}) EXPECT_TRUE(tree_->Remove(At(name)));
-  ::symlink(dir_.c_str(), Inside("d/all").c_str());
+  ASSERT_EQ(::symlink(dir_.c_str(), Inside("d/all").c_str()), 0);
   EXPECT_TRUE(tree_->Remove(At("/d")));
   EXPECT_TRUE(trash_->AwaitEmpty(10'000));
   EXPECT_EQ(*sys::ReadFile(dir_ + "/outside/secret"), "secret");
@@ -196,7 +196,7 @@ TEST_F(TreeTest, LinksLeadNowhereOutside) {
 // Somebody swaps a directory for a link to the outside, over and over, while we work below it.
 TEST_F(TreeTest, ALinkThatComesAtTheWrongMomentLeadsNowhere) {
   ASSERT_TRUE(sys::MakeDirs(Inside("real")));
-  ::symlink("../outside", Inside("evil").c_str());
+  ASSERT_EQ(::symlink("../outside", Inside("evil").c_str()), 0);
   ASSERT_TRUE(sys::MakeDirs(Inside("d")));
   std::atomic<bool> stop = false;
   std::thread swapper([&] {

@@ -128,7 +128,7 @@ class Internet:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                         "-subj", "/CN=played internet", "-addext", "subjectAltName=DNS:*.example.test,DNS:example.test",
                         "-out", certificate[0], "-keyout", certificate[1]], check=True, capture_output=True)
-        self.server = subprocess.Popen(["ip", "netns", "exec", INTERNET, sys.executable, "-c", self.program, *certificate,
+        self.server = subprocess.Popen(["nsenter", f"--net=/run/netns/{INTERNET}", sys.executable, "-c", self.program, *certificate,
                                         self.directory.name],
                                        stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline() == "up\n"

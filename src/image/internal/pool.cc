@@ -268,13 +268,9 @@ Result<> Pool::Close(const std::string& state_dir) {
         base::Error(Code::kFailedPrecondition, fmt::format("unmount pool '{}': it is in use", pool))
             .WithRemedy("Remove the sandboxes that are still running, then try again."));
   };
-  // What is not on the disk yet would be written by whoever unmounts last, in its own time.
-  if (mount) {
-    if (const auto directory = sys::Open(pool, O_RDONLY | O_DIRECTORY)) ::syncfs(directory->get());
-  }
   // The kernel lets go of the mount and of the device a moment after their last user has ended; a
   // VM that lives has the pool mounted in a namespace of its own.
-  const auto deadline = base::Deadline::After(std::chrono::seconds(10));
+  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
   if (mount && device && mount->source == device->path) {
     while (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
       if (errno != EBUSY) return FailErrno(errno, fmt::format("unmount pool '{}'", pool));
