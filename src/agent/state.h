@@ -25,7 +25,7 @@ struct AgentState {
   std::map<std::string, std::string> env = {{"E2B_SANDBOX", "true"}};
   std::string default_user;  // empty: "user" where there is one, else root
   std::string default_workdir;
-  Freeze* freeze = nullptr;  // the agent's; set by it
+  Freeze* freeze = nullptr;    // the agent's; set by it
   Volumes* volumes = nullptr;  // likewise
 };
 

@@ -10,8 +10,6 @@
 
 namespace tinderbox::api {
 
-using base::Code;
-
 void ReadTransforms(FieldReader& fields, sandbox::NetworkRules& rules) {
   const auto* object = fields.Object("rules");
   if (object == nullptr) return;
@@ -22,20 +20,6 @@ void ReadTransforms(FieldReader& fields, sandbox::NetworkRules& rules) {
   }
   fields.Take(
       std::move(transforms).error().WithContext(fmt::format("field '{}'", fields.NameOf("rules"))));
-}
-
-base::Result<> CheckSecrets(secret::Vault& secrets, const sandbox::NetworkRules& rules) {
-  for (const std::string& name : egress::SecretsOf(rules.transforms)) {
-    const auto found = secrets.Get(name);
-    if (found) continue;
-    if (found.error().code() != Code::kNotFound) return std::unexpected(found.error());
-    return std::unexpected(
-        base::Error(Code::kInvalidArgument,
-                    fmt::format("the network rules name a secret '{}', which there is not", name))
-            .WithRemedy(
-                fmt::format("Keep one first: tinderbox secret set {}, or Secret.create.", name)));
-  }
-  return {};
 }
 
 }  // namespace tinderbox::api
