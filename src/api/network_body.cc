@@ -83,7 +83,6 @@ void ReadProxy(FieldReader& fields, NetworkRules& rules) {
   const std::string username = read("username");
   const std::string password = read("password");
   if (username.empty() && !password.empty()) inner.Fail("password", "needs a username");
-  if (!username.empty() && password.empty()) inner.Fail("username", "needs a password");
   if (const auto* tls = inner.Object("tls")) {
     FieldReader wish(*tls, inner.NameOf("tls."));
     if (wish.Bool("enabled").value_or(true)) wish.Unsupported("enabled", kLater);

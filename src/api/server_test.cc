@@ -181,7 +181,7 @@ TEST_F(ApiTest, NetworkUpdatesThatCannotBe) {
            {R"({"denyOut":"1.2.3.4"})", "'denyOut'"},
            {R"({"egressProxy":{"address":"p"}})", "'egressProxy.address'"},
            {R"({"egressProxy":{"address":"p:0"}})", "'egressProxy.address'"},
-           {R"({"egressProxy":{"address":"p:1","username":"u"}})", "'egressProxy.username'"},
+           {R"({"egressProxy":{"address":"p:1","password":"p"}})", "'egressProxy.password'"},
            {R"({"egressProxy":{"address":"p:1","tls":{"enabled":true}}})",
             "'egressProxy.tls.enabled'"},
            {R"({"rules":{"*":[]}})", "'rules'"},
