@@ -229,7 +229,8 @@ TEST_F(AgentTest, WorkingDirectoryFollowsThePathRules) {
 
 TEST_F(AgentTest, StdinIsNullOrAPipeUntilClosed) {
   EXPECT_EQ(Run(Shell("cat; echo end", R"(,"stdin":false)")).out, "end\n");
-  net::ConnectStream stream = Stream("Start", Shell("cat; echo end"));
+  // It lives on for a while after the end of its input, so that there is somebody to refuse more.
+  net::ConnectStream stream = Stream("Start", Shell("cat; sleep 1; echo end"));
   Outcome outcome;
   ASSERT_TRUE(Next(stream, outcome));
   EXPECT_EQ(Call("SendInput", Selected(outcome.pid, R"(,"input":{"stdin":"aGkK"})")).status, 200);

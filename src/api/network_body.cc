@@ -86,8 +86,8 @@ void ReadProxy(FieldReader& fields, NetworkRules& rules) {
   if (const auto* tls = inner.Object("tls")) {
     FieldReader wish(*tls, inner.NameOf("tls."));
     if (wish.Bool("enabled").value_or(true)) wish.Unsupported("enabled", kLater);
-    wish.Skip("serverName");
-    wish.Skip("caCert");
+    static_cast<void>(wish.String("serverName"));
+    static_cast<void>(wish.String("caCert"));
     if (auto checked = wish.Finish(); !checked) inner.Take(checked.error());
   }
   if (auto checked = inner.Finish(); !checked) return fields.Take(checked.error());

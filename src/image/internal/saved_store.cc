@@ -64,8 +64,10 @@ std::string RemedyForDamage(SavedKind kind) {
 }  // namespace
 
 std::string Rfc3339Now() {
-  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
+  using std::chrono::microseconds;
+  const auto now = std::chrono::floor<microseconds>(std::chrono::system_clock::now());
+  const auto second = std::chrono::floor<std::chrono::seconds>(now);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(second), (now - second).count());
 }
 
 std::string DirOf(const Template& saved) { return saved.disk.substr(0, saved.disk.rfind('/')); }

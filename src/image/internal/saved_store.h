@@ -51,7 +51,7 @@ class SavedStore {
 // The directory of a saved state.
 std::string DirOf(const Template& saved);
 std::uint64_t StoredBytes(const Template& saved);
-// RFC 3339, in seconds.
+// RFC 3339: now, in UTC, to the microsecond. In the order of such texts things were made.
 std::string Rfc3339Now();
 
 }  // namespace tinderbox::image
