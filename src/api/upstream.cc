@@ -87,6 +87,7 @@ net::AsyncResult<std::size_t> Upstream::Fill() {
 
 void Upstream::NewParser(bool to_head) {
   parser_.emplace();
+  starved_ = false;
   parser_->eager(false);
   parser_->header_limit(kHeadBytes);
   parser_->body_limit(boost::none);
@@ -149,7 +150,7 @@ base::Result<UpstreamHead> Upstream::TakeHead() {
 
 net::AsyncResult<std::size_t> Upstream::ReadSome(std::span<char> into) {
   auto& body = parser_->get().body();
-  bool hungry = in_.empty();
+  bool hungry = in_.empty() || starved_;
   while (!parser_->is_done()) {
     boost::system::error_code ec;
     if (hungry) {
@@ -160,6 +161,7 @@ net::AsyncResult<std::size_t> Upstream::ReadSome(std::span<char> into) {
         if (ec) co_return NoHttp("its body is cut short");
         break;
       }
+      if (starved_ && in_.size() < net::kShortestLastChunk) continue;
     }
     body.data = into.data();
     body.size = into.size();
@@ -169,7 +171,8 @@ net::AsyncResult<std::size_t> Upstream::ReadSome(std::span<char> into) {
     if (ec && ec != http::error::need_more && ec != http::error::need_buffer) {
       co_return NoHttp(ec.message());
     }
-    hungry = in_.empty() || ec == http::error::need_more;
+    starved_ = !in_.empty() && ec == http::error::need_more;
+    hungry = in_.empty() || starved_;
     if (const std::size_t got = into.size() - body.size; got > 0) co_return got;
   }
   co_return std::size_t{0};

@@ -75,6 +75,7 @@ class Upstream {
   net::Stream stream_;
   std::string in_;  // received, not parsed yet
   std::optional<Parser> parser_;
+  bool starved_ = false;  // the parser wants more than what is in `in_`
   bool silent_ = true;
   bool ended_ = false;  // the guest sent its last byte
   bool closed_ = false;

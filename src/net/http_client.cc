@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "net/http_message.h"
+
 namespace tinderbox::net {
 namespace {
 
@@ -217,10 +219,11 @@ struct HttpClient::State {
   // One step of the parser on what is buffered; receives more where that does not suffice.
   base::Result<> Step(Parser& at, base::Deadline deadline) {
     boost::system::error_code error;
-    if (begin < end) {
+    if (begin < end && (!starved || end - begin >= kShortestLastChunk)) {
       const std::size_t used =
           at.put(boost::asio::const_buffer(input.data() + begin, end - begin), error);
       begin += used;
+      starved = error == http::error::need_more && used == 0;
       if (begin == end) begin = end = 0;
       if (error == http::error::need_buffer) error = {};
       if (error && error != http::error::need_more) return Garbage(error);
@@ -250,6 +253,7 @@ struct HttpClient::State {
   std::size_t begin = 0;
   std::size_t end = 0;
   bool at_eof = false;
+  bool starved = false;  // the parser wants more than what is there
   bool broken = false;
   bool head_request = false;
   std::optional<Parser> parser;
@@ -354,6 +358,7 @@ base::Result<HttpResponseHead> HttpClient::ReadHead(base::Deadline deadline) {
     if (!s.parser) {
       TRY(s.MendStatusLine(deadline));
       s.parser.emplace();
+      s.starved = false;
       s.parser->header_limit(kMaxHead);
       s.parser->body_limit(boost::none);
       s.parser->eager(false);

@@ -206,6 +206,7 @@ AsyncResult<std::size_t> HttpConnection::Fill(std::chrono::seconds timeout) {
 // answered here.
 AsyncResult<bool> HttpConnection::ReadHead() {
   parser_.emplace();
+  starved_ = false;
   parser_->eager(false);
   parser_->header_limit(static_cast<std::uint32_t>(limits_.header_bytes));
   parser_->body_limit(boost::none);
@@ -299,7 +300,7 @@ AsyncResult<std::size_t> HttpConnection::ReadSome(std::span<char> into) {
 // Runs the parser until it has put something into `into`, or the body has ended.
 AsyncResult<> HttpConnection::ParseBody(std::span<char> into, std::size_t& got) {
   auto& body = parser_->get().body();
-  bool hungry = in_.empty();
+  bool hungry = in_.empty() || starved_;
   while (!parser_->is_done()) {
     if (hungry) {
       // Only chunk heads and trailers can need more while there is input; they are short.
@@ -314,6 +315,7 @@ AsyncResult<> HttpConnection::ParseBody(std::span<char> into, std::size_t& got) 
         keep_alive_ = false;
         co_return std::unexpected(GoneError());
       }
+      if (starved_ && in_.size() < kShortestLastChunk) continue;
     }
     body.data = into.data();
     body.size = into.size();
@@ -321,7 +323,8 @@ AsyncResult<> HttpConnection::ParseBody(std::span<char> into, std::size_t& got) 
     const std::size_t used = parser_->put(asio::buffer(in_), ec);
     in_.erase(0, used);
     got = into.size() - body.size;
-    hungry = in_.empty() || ec == http::error::need_more;
+    starved_ = !in_.empty() && ec == http::error::need_more;
+    hungry = in_.empty() || starved_;
     if (ec && ec != http::error::need_more && ec != http::error::need_buffer) {
       keep_alive_ = false;
       co_return base::Fail(base::Code::kInvalidArgument, "read request body: " + ec.message());

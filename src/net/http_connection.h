@@ -79,7 +79,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   Stream stream_;
   HttpPeer peer_;
   const HttpLimits limits_;
-  std::string in_;  // received, not parsed yet
+  std::string in_;        // received, not parsed yet
+  bool starved_ = false;  // the parser wants more than what is in `in_`
 
   // The request being served.
   std::optional<Parser> parser_;

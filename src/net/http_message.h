@@ -20,6 +20,11 @@ using Task = boost::asio::awaitable<T>;
 template <typename T = void>
 using AsyncResult = boost::asio::awaitable<base::Result<T>>;
 
+// The shortest end of a chunked body, "0\r\n\r\n". Boost.Beast's parser, once it has asked for more
+// of a chunk's head, must not be given less than that: it would end the process by an assertion.
+// Whoever sends anything more sends at least as much.
+inline constexpr std::size_t kShortestLastChunk = 5;
+
 // True where `a` and `b` are the same but for the case of ASCII letters.
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 
