@@ -40,6 +40,25 @@ void CloseSocket(StreamSocket& socket, bool reset) {
   socket.close(ignored);
 }
 
+template <typename AsioStream>
+net::AsyncResult<std::size_t> ReadFrom(AsioStream& stream, std::span<char> into) {
+  boost::system::error_code ec;
+  const std::size_t n = co_await stream.async_read_some(
+      asio::buffer(into.data(), into.size()), asio::redirect_error(asio::use_awaitable, ec));
+  if (ec == asio::error::eof) co_return std::size_t{0};
+  if (ec) co_return Lost("read", ec);
+  co_return n;
+}
+
+template <typename AsioStream>
+net::AsyncResult<> WriteTo(AsioStream& stream, std::string_view data) {
+  boost::system::error_code ec;
+  co_await asio::async_write(stream, asio::buffer(data),
+                             asio::redirect_error(asio::use_awaitable, ec));
+  if (ec) co_return Lost("write", ec);
+  co_return Result<>{};
+}
+
 class Plain final : public Stream {
  public:
   Plain(StreamSocket socket, std::string buffered)
@@ -52,19 +71,10 @@ class Plain final : public Stream {
       buffered_.erase(0, n);
       co_return n;
     }
-    boost::system::error_code ec;
-    const std::size_t n = co_await socket_.async_read_some(
-        asio::buffer(into.data(), into.size()), asio::redirect_error(asio::use_awaitable, ec));
-    if (ec == asio::error::eof) co_return std::size_t{0};
-    if (ec) co_return Lost("read", ec);
-    co_return n;
+    co_return co_await ReadFrom(socket_, into);
   }
   net::AsyncResult<> Write(std::string_view data) override {
-    boost::system::error_code ec;
-    co_await asio::async_write(socket_, asio::buffer(data),
-                               asio::redirect_error(asio::use_awaitable, ec));
-    if (ec) co_return Lost("write", ec);
-    co_return Result<>{};
+    co_return co_await WriteTo(socket_, data);
   }
   net::Task<> Finish() override {
     boost::system::error_code ignored;
@@ -114,20 +124,11 @@ class Tls final : public TlsStream {
   }
 
   net::AsyncResult<std::size_t> ReadSome(std::span<char> into) override {
-    boost::system::error_code ec;
-    const std::size_t n = co_await stream_.async_read_some(
-        asio::buffer(into.data(), into.size()), asio::redirect_error(asio::use_awaitable, ec));
-    if (ec == asio::error::eof) co_return std::size_t{0};
-    // An end without TLS' word for it may have been made by anybody: it is none.
-    if (ec) co_return Lost("read", ec);
-    co_return n;
+    // An end without TLS' word for it may have been made by anybody: it is an error, no end.
+    co_return co_await ReadFrom(stream_, into);
   }
   net::AsyncResult<> Write(std::string_view data) override {
-    boost::system::error_code ec;
-    co_await asio::async_write(stream_, asio::buffer(data),
-                               asio::redirect_error(asio::use_awaitable, ec));
-    if (ec) co_return Lost("write", ec);
-    co_return Result<>{};
+    co_return co_await WriteTo(stream_, data);
   }
   net::Task<> Finish() override {
     // Asio's own shutdown waits for the other side's word, which is not ours to wait for while we

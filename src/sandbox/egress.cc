@@ -206,7 +206,8 @@ NetworkRules Common(const NetworkRules& a, const NetworkRules& b) {
 
 }  // namespace
 
-Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot, const NetworkRules& rules) {
+Result<> ServeAtGateway(const ManagerOptions& options, std::uint32_t slot,
+                        const NetworkRules& rules) {
   if (!rules.by_gateway()) {
     options.gateway.Forget(slot);
     return {};
@@ -222,12 +223,12 @@ Result<std::string> AuthorityFor(const ManagerOptions& options, const NetworkRul
 
 Result<> ChangeSlotRules(const ManagerOptions& options, std::uint32_t slot,
                          const NetworkRules& before, const NetworkRules& rules) {
-  TRY(ServeNames(options, slot, Common(before, rules)));
+  TRY(ServeAtGateway(options, slot, Common(before, rules)));
   Result<> changed = options.slots.SetPolicy(slot, PolicyOf(options, rules));
-  if (changed) changed = ServeNames(options, slot, rules);
+  if (changed) changed = ServeAtGateway(options, slot, rules);
   if (changed) return {};
   static_cast<void>(options.slots.SetPolicy(slot, PolicyOf(options, before)));
-  static_cast<void>(ServeNames(options, slot, before));
+  static_cast<void>(ServeAtGateway(options, slot, before));
   return changed;
 }
 
@@ -276,7 +277,7 @@ Result<> ManagerImpl::TakeUpRules(Sandbox& sandbox) {
   if (record.network_pending) return ApplyRules(sandbox, {});
   const NetworkRules rules = TRY(RulesOf(record));
   if (!rules.by_gateway()) return {};
-  return ServeNames(options_, record.slot, rules);
+  return ServeAtGateway(options_, record.slot, rules);
 }
 
 // Makes the rules in force those of the record.

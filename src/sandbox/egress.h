@@ -29,7 +29,7 @@ base::Result<> ChangeSlotRules(const ManagerOptions& options, std::uint32_t slot
 // The certificate authority that its guest has to trust; "" where none of its requests are changed.
 base::Result<std::string> AuthorityFor(const ManagerOptions& options, const NetworkRules& rules);
 // The gateway's part alone, for a slot whose firewall has the rules already.
-base::Result<> ServeNames(const ManagerOptions& options, std::uint32_t slot,
-                          const NetworkRules& rules);
+base::Result<> ServeAtGateway(const ManagerOptions& options, std::uint32_t slot,
+                              const NetworkRules& rules);
 
 }  // namespace tinderbox::sandbox

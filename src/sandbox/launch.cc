@@ -62,7 +62,7 @@ Result<network::Slot> TakeSlot(const ManagerOptions& options, const VmStart& sta
     return std::unexpected(std::move(recorded).error());
   }
   // From here on Teardown() finds it.
-  if (start.network.by_gateway()) TRY(ServeNames(options, slot.index, start.network));
+  if (start.network.by_gateway()) TRY(ServeAtGateway(options, slot.index, start.network));
   return slot;
 }
 
