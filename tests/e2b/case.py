@@ -22,6 +22,22 @@ from e2b import Sandbox
 
 URL = urllib.parse.urlsplit(os.environ["E2B_SANDBOX_URL"])
 AGENT = 49983
+# The begin of a program for a guest: a handler that echoes one message of a WebSocket.
+WEBSOCKET_ECHO = r"""
+import base64, hashlib, http.server
+class WebSocketEcho(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def echoed_websocket(self):
+        if self.headers.get("Upgrade", "").lower() != "websocket": return False
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101); self.send_header("Upgrade", "websocket"); self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+        head = self.rfile.read(2); mask = self.rfile.read(4); n = head[1] & 127
+        data = bytes(b ^ mask[i % 4] for i, b in enumerate(self.rfile.read(n)))
+        self.wfile.write(bytes([0x81, len(data) + 6]) + b"echo: " + data); self.close_connection = True
+        return True
+"""
 _shared = {}
 
 

@@ -13,23 +13,14 @@ import unittest
 
 from e2b import Sandbox
 
-from case import URL, Case, headers_for, own, raw, until
+from case import URL, WEBSOCKET_ECHO, Case, headers_for, own, raw, until
 
 # Answers with what it was asked, plain or with TLS, and echoes one WebSocket message.
-SERVER = r"""
-import base64, hashlib, http.server, json, ssl, sys
-class H(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+SERVER = WEBSOCKET_ECHO + r"""
+import json, ssl, sys
+class H(WebSocketEcho):
     def do_GET(self):
-        if self.headers.get("Upgrade", "").lower() == "websocket":
-            key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-            self.send_response(101); self.send_header("Upgrade", "websocket"); self.send_header("Connection", "Upgrade")
-            self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
-            self.end_headers()
-            head = self.rfile.read(2); mask = self.rfile.read(4); n = head[1] & 127
-            data = bytes(b ^ mask[i % 4] for i, b in enumerate(self.rfile.read(n)))
-            self.wfile.write(bytes([0x81, len(data) + 6]) + b"echo: " + data); self.close_connection = True
-            return
+        if self.echoed_websocket(): return
         said = json.dumps({"host": self.headers.get_all("Host"), "names": [k.lower() for k in self.headers]}).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(said))); self.end_headers(); self.wfile.write(said)
     def log_message(self, *a): pass
