@@ -45,29 +45,6 @@ bool RawSocket::ReadMore() {
   return n > 0;
 }
 
-std::string RawSocket::ReadUntil(std::string_view end) {
-  while (seen_.find(end) == seen_.npos && ReadMore()) {
-  }
-  const auto at = seen_.find(end);
-  std::string out = seen_.substr(0, at == seen_.npos ? seen_.npos : at + end.size());
-  seen_.erase(0, out.size());
-  return out;
-}
-
-std::string RawSocket::ReadBytes(std::size_t count) {
-  while (seen_.size() < count && ReadMore()) {
-  }
-  std::string out = seen_.substr(0, count);
-  seen_.erase(0, out.size());
-  return out;
-}
-
-std::string RawSocket::ReadToEnd() {
-  while (ReadMore()) {
-  }
-  return std::exchange(seen_, {});
-}
-
 std::size_t RawSocket::Discard(std::size_t max) {
   std::size_t count = std::min(seen_.size(), max);
   seen_.erase(0, count);

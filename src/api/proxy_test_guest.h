@@ -13,21 +13,18 @@
 #include <thread>
 
 #include "net/http_client.h"
+#include "net/test_reader.h"
 
 // For the proxy's tests: raw ends, which can do what no library would.
 namespace tinderbox::api {
 
 // A blocking socket with a time limit of 10 s on every receive.
-class RawSocket {
+class RawSocket final : public net::TestReader {
  public:
   explicit RawSocket(sys::UniqueFd fd);
   static RawSocket Connect(std::uint16_t port);
 
   bool Send(std::string_view data);
-  // Up to and with `end`; what came, where the connection ends first.
-  std::string ReadUntil(std::string_view end);
-  std::string ReadBytes(std::size_t count);
-  std::string ReadToEnd();
   // Receives into the void until the end or `max`; returns the count.
   std::size_t Discard(std::size_t max);
   // The body of a message with chunked coding, without its framing.
@@ -37,9 +34,8 @@ class RawSocket {
   void Close() { fd_.Reset(); }
 
  private:
-  bool ReadMore();
+  bool ReadMore() override;
   sys::UniqueFd fd_;
-  std::string seen_;
   int errno_ = 0;
 };
 

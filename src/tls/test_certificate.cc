@@ -149,29 +149,6 @@ bool TlsSocket::ReadMore() {
   return true;
 }
 
-std::string TlsSocket::ReadUntil(std::string_view end) {
-  while (seen_.find(end) == seen_.npos && ReadMore()) {
-  }
-  const auto at = seen_.find(end);
-  std::string out = seen_.substr(0, at == seen_.npos ? seen_.npos : at + end.size());
-  seen_.erase(0, out.size());
-  return out;
-}
-
-std::string TlsSocket::ReadBytes(std::size_t count) {
-  while (seen_.size() < count && ReadMore()) {
-  }
-  std::string out = seen_.substr(0, count);
-  seen_.erase(0, out.size());
-  return out;
-}
-
-std::string TlsSocket::ReadToEnd() {
-  while (ReadMore()) {
-  }
-  return std::exchange(seen_, {});
-}
-
 bool TlsSocket::ended_in_order() const {
   return (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
 }

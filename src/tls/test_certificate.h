@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "net/test_reader.h"
 #include "sys/fd.h"
 #include "tls/certificate.h"
 #include "tls/engine.h"
@@ -29,7 +30,7 @@ CertificateFiles MakeCertificate(const std::string& directory, const MadeCertifi
 
 // A blocking connection to a port of 127.0.0.1 with TLS, or the guest's side of one; no certificate
 // is checked. Every receive has a time limit of 10 s.
-class TlsSocket {
+class TlsSocket final : public net::TestReader {
  public:
   struct Options {
     std::string alpn = "\x08http/1.1";  // as on the wire
@@ -47,10 +48,6 @@ class TlsSocket {
   std::string subject() const;      // of the other side's certificate
 
   bool Send(std::string_view data);
-  // Up to and with `end`; what came, where the connection ends first.
-  std::string ReadUntil(std::string_view end);
-  std::string ReadBytes(std::size_t count);
-  std::string ReadToEnd();
   // Demands new keys of the other side, and sends new ones (TLS 1.3).
   bool RenewKeys() { return SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED) == 1; }
   // True where the other side said that it would send no more, and did not just hang up.
@@ -64,11 +61,10 @@ class TlsSocket {
 
  private:
   TlsSocket(sys::UniqueFd fd, Ssl ssl);
-  bool ReadMore();
+  bool ReadMore() override;
   sys::UniqueFd fd_;
   Ssl ssl_;
   bool ok_ = false;
-  std::string seen_;
 };
 
 }  // namespace tinderbox::tls
