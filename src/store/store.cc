@@ -36,15 +36,14 @@ using Ports = std::vector<std::uint16_t>;
 // In the order of Bind and Read.
 constexpr char kColumns[] =
     "id, state, cause, template_id, template_name, started_at, end_at, memory_mib, cpus, disk_mib, "
-    "metadata, env, access_token, allow_internet, options, vmm, accelerator, choice_reason, slot, "
-    "uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
+    "metadata, env, access_token, allow_internet, egress_proxy, vmm, accelerator, choice_reason, "
+    "slot, uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
     "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending, "
-    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts, "
-    "egress_proxy";
+    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
     "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
-    "?39, ?40, ?41";
+    "?39, ?40";
 
 std::string ToJson(const List& list) {
   return boost::json::serialize(boost::json::array(list.begin(), list.end()));
@@ -96,7 +95,12 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   s.Bind(6, r.started_at).Bind(7, r.end_at).Bind(8, std::int64_t{r.memory_mib});
   s.Bind(9, std::int64_t{r.cpus}).Bind(10, static_cast<std::int64_t>(r.disk_mib));
   s.Bind(11, MapToJson(r.metadata)).Bind(12, MapToJson(r.env)).Bind(13, r.access_token);
-  s.Bind(14, std::int64_t{r.allow_internet}).Bind(15, r.options).Bind(16, r.vmm);
+  s.Bind(14, std::int64_t{r.allow_internet}).Bind(16, r.vmm);
+  if (r.egress_proxy) {
+    s.Bind(15, ToJson(*r.egress_proxy));
+  } else {
+    s.BindNull(15);
+  }
   s.Bind(17, r.accelerator).Bind(18, r.choice_reason).Bind(19, std::int64_t{r.slot});
   s.Bind(20, std::int64_t{r.uid}).Bind(21, r.run_dir);
   if (r.exit_code) {
@@ -116,11 +120,6 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   }
   s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
   s.Bind(39, ToJson(r.https_ports)).Bind(40, MapToJson(r.volume_mounts));
-  if (r.egress_proxy) {
-    s.Bind(41, ToJson(*r.egress_proxy));
-  } else {
-    s.BindNull(41);
-  }
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -139,7 +138,10 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
   r.env = TRY_CTX(MapFromJson(s.Text(11)), fmt::format("read environment of sandbox '{}'", r.id));
   r.access_token = s.Text(12);
   r.allow_internet = s.Integer(13) != 0;
-  r.options = s.Text(14);
+  if (!s.IsNull(14)) {
+    r.egress_proxy =
+        TRY_CTX(ProxyFromJson(s.Text(14)), fmt::format("read the proxy of sandbox '{}'", r.id));
+  }
   r.vmm = s.Text(15);
   r.accelerator = s.Text(16);
   r.choice_reason = s.Text(17);
@@ -171,10 +173,6 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
       TRY_CTX(PortsFromJson(s.Text(38)), fmt::format("read ports of sandbox '{}'", r.id));
   r.volume_mounts =
       TRY_CTX(MapFromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
-  if (!s.IsNull(40)) {
-    r.egress_proxy =
-        TRY_CTX(ProxyFromJson(s.Text(40)), fmt::format("read the proxy of sandbox '{}'", r.id));
-  }
   return r;
 }
 
@@ -223,9 +221,9 @@ class SqliteStore final : public Store {
   Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
     const std::lock_guard lock(mutex_);
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?42", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?41", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(42, expected_state);
+    s.Bind(41, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return {};
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));

@@ -51,11 +51,10 @@ struct SandboxRecord {
   std::string mask_host;      // the Host that the guest's servers see; empty: the client's
   std::vector<std::uint16_t> https_ports{};            // of the guest, that speak TLS
   std::map<std::string, std::string> volume_mounts{};  // path in the guest → name of the volume
-  std::string options;      // JSON of everything else the caller asked for (network, autoPause, …)
-  std::string vmm;          // "qemu"
-  std::string accelerator;  // "tcg"
-  std::string choice_reason;  // why this VMM and accelerator
-  std::uint32_t slot = 0;     // network slot; 0: none
+  std::string vmm;                                     // "qemu"
+  std::string accelerator;                             // "tcg"
+  std::string choice_reason;                           // why this VMM and accelerator
+  std::uint32_t slot = 0;                              // network slot; 0: none
   std::uint32_t uid = 0;
   std::string run_dir;
   std::optional<int> exit_code;          // of the VMM, once it ended

@@ -94,7 +94,6 @@ SandboxRecord Sample(const std::string& id) {
           .mask_host = "localhost:${PORT}",
           .https_ports = {443, 65535},
           .volume_mounts = {{"/mnt/data", "shared"}},
-          .options = R"({"autoPause":false})",
           .vmm = "qemu",
           .accelerator = "tcg",
           .choice_reason = "no KVM",
@@ -132,7 +131,6 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.mask_host, b.mask_host);
   EXPECT_EQ(a.https_ports, b.https_ports);
   EXPECT_EQ(a.volume_mounts, b.volume_mounts);
-  EXPECT_EQ(a.options, b.options);
   EXPECT_EQ(a.vmm, b.vmm);
   EXPECT_EQ(a.accelerator, b.accelerator);
   EXPECT_EQ(a.choice_reason, b.choice_reason);

@@ -94,6 +94,7 @@ CREATE TABLE secrets (
 )",
     R"(
 ALTER TABLE sandboxes ADD COLUMN egress_proxy TEXT;  -- JSON
+ALTER TABLE sandboxes DROP COLUMN options;
 )",
 };
 
