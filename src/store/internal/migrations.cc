@@ -94,6 +94,8 @@ CREATE TABLE secrets (
 )",
     R"(
 ALTER TABLE sandboxes ADD COLUMN egress_proxy TEXT;  -- JSON
+)",
+    R"(
 ALTER TABLE sandboxes DROP COLUMN options;
 )",
 };
