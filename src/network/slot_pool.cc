@@ -110,6 +110,8 @@ class Pool final : public SlotPool {
   Result<> CheckInUse(std::uint32_t index);
   uid_t UidOf(std::uint32_t index) const { return options_.uid_base + index; }
 
+  Result<std::vector<std::string>> SweepStanding();
+
   // The pool's thread.
   void Tend();
   Chore NextChore();
@@ -133,7 +135,9 @@ class Pool final : public SlotPool {
   int removing_ = 0;               // how many are kRemoving
   bool making_ready_ = false;      // there is one kMakingReady
   int waiting_ = 0;                // who waits for removals: they do not wait for calm then
-  bool may_make_ = false;          // Sweep or Acquire has been called
+  bool may_make_ = false;          // Sweep has ended, or Acquire has been called
+  // Sweeps under way: what stands is theirs to look at, and nothing is made ahead in its place.
+  int sweeping_ = 0;
   Clock::time_point last_acquire_{};
   Clock::time_point make_due_ = Clock::time_point::max();  // at the latest; max: none is missing
   Clock::time_point retry_at_{};                           // not earlier
@@ -337,13 +341,24 @@ Result<> Pool::SetPolicy(std::uint32_t index, const EgressPolicy& policy) {
 Result<std::vector<std::string>> Pool::Sweep() {
   {
     std::unique_lock lock(mutex_);
-    may_make_ = true;
     ++waiting_;
     chores_.notify_one();
     settled_.wait(lock, [&] { return removing_ == 0; });
     --waiting_;
+    ++sweeping_;
+  }
+  auto swept = SweepStanding();
+  {
+    const std::lock_guard lock(mutex_);
+    --sweeping_;
+    may_make_ = true;
     if (make_due_ == Clock::time_point::max()) make_due_ = Clock::now();
   }
+  chores_.notify_one();
+  return swept;
+}
+
+Result<std::vector<std::string>> Pool::SweepStanding() {
   const auto standing = TRY(FindSlots(plan_));
   std::vector<std::string> words;
   for (std::uint32_t index = 1; index <= kMaxSlots; ++index) {
@@ -367,7 +382,6 @@ Result<std::vector<std::string>> Pool::Sweep() {
       words.push_back("could not " + removed.error().ToString());
     }
   }
-  chores_.notify_one();
   return words;
 }
 
@@ -386,7 +400,7 @@ Clock::time_point Pool::NextDue() const {
   const auto calm = last_acquire_ + kCalm;
   auto next = Clock::time_point::max();
   if (!removals_.empty()) next = std::min(calm, removals_.front().due);
-  if (may_make_ && ready_.size() < options_.ready) {
+  if (may_make_ && sweeping_ == 0 && ready_.size() < options_.ready) {
     next = std::min(next, std::max(std::min(calm, make_due_), retry_at_));
   }
   return next;
@@ -407,7 +421,7 @@ std::optional<Chore> Pool::DueChore(Clock::time_point now) {
     ++removing_;
     return Chore{Chore::Kind::kRemove, index};
   }
-  if (!may_make_ || ready_.size() >= options_.ready) {
+  if (!may_make_ || sweeping_ > 0 || ready_.size() >= options_.ready) {
     make_due_ = Clock::time_point::max();
     return std::nullopt;
   }
