@@ -232,6 +232,10 @@ TEST_F(ManagerTest, TheLimitOfSandboxesHolds) {
 
 TEST_F(ManagerTest, ADeadVmmIsNoticedAndBuried) {
   const SandboxInfo made = Create();
+  // The slots answer for the guest, which may not have come to its first word yet.
+  ASSERT_TRUE(Eventually([&] {
+    return manager_->Console(made.id, 1000).value_or("").find("hello") != std::string::npos;
+  }));
   ASSERT_EQ(::kill(static_cast<pid_t>(made.vmm_pid), SIGKILL), 0);
   ASSERT_TRUE(Eventually([&] { return manager_->Get(made.id)->state == State::kDead; }));
   const SandboxInfo dead = manager_->Get(made.id).value();
