@@ -155,6 +155,26 @@ TEST_F(ROOT_LaunchFaultTest, LauncherKilledAtAnyMomentLeavesNoUnknownVm) {
   }
 }
 
+// As left by a launcher that was killed between the making of the record and its rename.
+TEST_F(ROOT_LaunchFaultTest, UnfinishedRecordHindersNeitherRemovalNorLaunch) {
+  const auto spec = Spec({"hello"});
+  const auto leave = [&] {
+    ASSERT_EQ(::mkdir(spec.run_dir.c_str(), 0700), 0);
+    ASSERT_TRUE(sys::WriteFileAtomic(spec.run_dir + "/vm.json.0123abcd", "{\"vers"));
+  };
+  leave();
+  EXPECT_EQ(Adopt(spec.run_dir).error().code(), Code::kNotFound);
+  const auto removed = Remove(spec.run_dir);
+  EXPECT_TRUE(removed) << removed.error().ToString();
+  EXPECT_EQ(Leftovers(), "");
+  leave();
+  const auto vm = Start(spec);
+  ASSERT_TRUE(vm);
+  ASSERT_TRUE(vm->Kill());
+  EXPECT_TRUE(Remove(spec.run_dir));
+  EXPECT_EQ(Leftovers(), "");
+}
+
 TEST_F(ROOT_LaunchFaultTest, BadSpecs) {
   const auto code = [&](const std::function<void(LaunchSpec&)>& spoil) {
     auto spec = Spec({"hello"});

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/launch_record.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <cerrno>
+#include <memory>
+#include <string_view>
 
 #include "base/id.h"
 #include "sys/file.h"
@@ -128,6 +131,18 @@ Result<ExitStatus> ParseExitStatus(const std::string& text) {
 
 Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record) {
   return Replace(run_dir, kRecordFile, ToJson(record));
+}
+
+bool HoldsNoVm(sys::FdRef run_dir) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(
+      ::fdopendir(::openat(run_dir.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), ::closedir);
+  if (!entries) return false;
+  const std::string unfinished = fmt::format("{}.", kRecordFile);  // as Replace names them
+  while (const dirent* entry = ::readdir(entries.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != ".." && !name.starts_with(unfinished)) return false;
+  }
+  return true;
 }
 
 Result<VmRecord> ReadRecord(const std::string& run_dir) {

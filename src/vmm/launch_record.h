@@ -43,6 +43,9 @@ base::Result<ExitStatus> ParseExitStatus(const std::string& json);
 
 // Replaces the record as a whole.
 base::Result<> WriteRecord(sys::FdRef run_dir, const VmRecord& record);
+// Whether a directory without a record is one that a launch killed at its very beginning has left:
+// empty, or with a record in it whose writing was not finished.
+bool HoldsNoVm(sys::FdRef run_dir);
 // kNotFound where there is none.
 base::Result<VmRecord> ReadRecord(const std::string& run_dir);
 

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/launch_sequence.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
@@ -14,7 +13,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "sys/file.h"
 #include "sys/message.h"
@@ -56,16 +54,6 @@ std::string RemedyFor(Step step, int err, const LaunchSpec& spec) {
   if (step == Step::kBinds && err == ENOENT) return "Check the path of that file.";
   if (err == EPERM) return "Run this as root, with all capabilities.";
   return {};
-}
-
-bool IsEmptyDirectory(sys::FdRef dir) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(
-      ::fdopendir(::openat(dir.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), ::closedir);
-  if (!entries) return false;
-  while (const dirent* entry = ::readdir(entries.get())) {
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -144,7 +132,7 @@ Result<> LaunchSequence::NoteIntent() {
 
 Result<> LaunchSequence::TakeOverRunDir() {
   const auto record = ReadRecord(spec_.run_dir);
-  if (!record && !IsEmptyDirectory(run_dir_)) {
+  if (!record && !HoldsNoVm(run_dir_)) {
     return std::unexpected(
         Error(Code::kAlreadyExists, fmt::format("'{}' is in use, and not by a VM", spec_.run_dir))
             .WithRemedy("Choose another directory, or remove that one."));

@@ -58,10 +58,10 @@ Result<> Remove(const std::string& run_dir) {
                             base::Deadline::After(std::chrono::seconds(2))));
     }
   } else if (record.error().code() == Code::kNotFound) {
-    // A launch that was killed before it wrote the record has left an empty directory. Any other is
-    // not ours to delete.
-    if (::rmdir(run_dir.c_str()) == 0 || errno == ENOENT) return {};
-    return FailErrno(errno, fmt::format("remove '{}', which holds no VM", run_dir));
+    // Any directory but one that a launch killed before its record has left is not ours to delete.
+    if (!HoldsNoVm(*dir)) {
+      return FailErrno(ENOTEMPTY, fmt::format("remove '{}', which holds no VM", run_dir));
+    }
   } else if (record.error().code() != Code::kDataLoss) {
     return std::unexpected(record.error());
   }
