@@ -14,6 +14,7 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <cstring>
 
@@ -32,6 +33,9 @@ constexpr char kWrite[] = "EVENT_TYPE_WRITE";
 constexpr char kRemove[] = "EVENT_TYPE_REMOVE";
 constexpr char kRename[] = "EVENT_TYPE_RENAME";
 constexpr char kChmod[] = "EVENT_TYPE_CHMOD";
+
+// Both ends of a move come together; a reader may still get to see the first one alone.
+constexpr std::chrono::milliseconds kPairTime{20};
 
 // File systems whose changes by others the kernel does not see.
 constexpr std::uint32_t kNetworkFileSystems[] = {
@@ -79,7 +83,7 @@ RpcResult<std::shared_ptr<DirectoryWatch>> DirectoryWatch::Open(
   }
   const std::shared_ptr<DirectoryWatch> watch(
       new DirectoryWatch(executor, std::move(options), inotify));
-  const RpcResult<> added = watch->Add("", Follow::kRoot, false);
+  const RpcResult<> added = watch->Add("", Follow::kRoot, Announce::kNothing);
   if (!added) return std::unexpected(added.error());
   asio::co_spawn(
       executor,
@@ -115,7 +119,7 @@ std::string DirectoryWatch::FullPath(const std::string& relative) const {
   return options_.path == "/" ? "/" + relative : fmt::format("{}/{}", options_.path, relative);
 }
 
-RpcResult<> DirectoryWatch::Add(const std::string& relative, Follow follow, bool announce) {
+RpcResult<> DirectoryWatch::Add(const std::string& relative, Follow follow, Announce announce) {
   if (directories_.size() >= kMaxDirectories) {
     return RpcFail(ConnectCode::kResourceExhausted,
                    fmt::format("more than {} directories to watch", kMaxDirectories));
@@ -129,18 +133,19 @@ RpcResult<> DirectoryWatch::Add(const std::string& relative, Follow follow, bool
         errno == ENOSPC ? ConnectCode::kResourceExhausted : ConnectCode::kInternal,
         fmt::format("error watching '{}': {}", FullPath(relative), std::strerror(errno)));
   }
-  directories_[watch] = relative;
+  const bool added = directories_.insert_or_assign(watch, relative).second;
+  if (added && announce == Announce::kUnwatched) announce = Announce::kAll;
   return options_.recursive ? AddBelow(relative, announce) : RpcResult<>{};
 }
 
-RpcResult<> DirectoryWatch::AddBelow(const std::string& relative, bool announce) {
+RpcResult<> DirectoryWatch::AddBelow(const std::string& relative, Announce announce) {
   const std::unique_ptr<DIR, CloseDir> dir(::opendir(FullPath(relative).c_str()));
   if (!dir) return {};
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
     const std::string child = Join(relative, name);
-    if (announce) {
+    if (announce == Announce::kAll) {
       Emit(kCreate, child);
       announced_.insert(child);
     }
@@ -169,9 +174,48 @@ void DirectoryWatch::Forget(const std::string& relative) {
   }
 }
 
+void DirectoryWatch::ForgetMoved() {
+  if (moved_) Forget(moved_->from);
+  moved_.reset();
+}
+
+// The watches stay: what they have told meanwhile is in the kernel's queue, under the new name.
+void DirectoryWatch::Rename(const std::string& from, const std::string& to) {
+  const std::string below = from + "/";
+  for (auto& [watch, relative] : directories_) {
+    if (relative == from || relative.starts_with(below)) relative.replace(0, from.size(), to);
+  }
+}
+
+// A directory that came here: from elsewhere in the tree, or from outside it.
+RpcResult<> DirectoryWatch::AddMoved(const inotify_event& event, const std::string& relative) {
+  if (!moved_ || moved_->cookie != event.cookie) {
+    return Add(relative, Follow::kBelow, Announce::kNothing);
+  }
+  Rename(moved_->from, relative);
+  moved_.reset();
+  // A scan under its old name may have found parts of it gone already.
+  return Add(relative, Follow::kBelow, Announce::kUnwatched);
+}
+
+// Returns early where a directory was moved and the kernel does not soon say where to.
+net::Task<> DirectoryWatch::WaitReadable() {
+  boost::system::error_code ec;
+  asio::steady_timer timer(inotify_.get_executor());
+  if (moved_) {
+    timer.expires_after(kPairTime);
+    timer.async_wait([self = shared_from_this()](boost::system::error_code cancelled) {
+      boost::system::error_code ignored;
+      if (!cancelled) self->inotify_.cancel(ignored);
+    });
+  }
+  co_await inotify_.async_wait(asio::posix::stream_descriptor::wait_read,
+                               asio::redirect_error(asio::use_awaitable, ec));
+  if (ec == asio::error::operation_aborted) ForgetMoved();
+}
+
 net::Task<> DirectoryWatch::Pump() {
   alignas(inotify_event) std::array<char, 16 << 10> buffer;
-  boost::system::error_code ec;
   while (!closed_ && !error_) {
     if (events_.size() >= kMaxQueued) {
       co_await room_.Wait();
@@ -183,8 +227,7 @@ net::Task<> DirectoryWatch::Pump() {
       if (n < 0 && errno != EAGAIN) break;
       // Whatever was announced twice has been seen twice by now.
       announced_.clear();
-      co_await inotify_.async_wait(asio::posix::stream_descriptor::wait_read,
-                                   asio::redirect_error(asio::use_awaitable, ec));
+      co_await WaitReadable();
       continue;
     }
     for (std::size_t at = 0; at < static_cast<std::size_t>(n) && !error_;) {
@@ -212,12 +255,17 @@ void DirectoryWatch::Handle(const inotify_event& event) {
   if (event.len == 0) return;  // of the directory itself, which its parent tells too
   const std::string relative = Join(directory, event.name);
   const bool is_directory = (event.mask & IN_ISDIR) != 0;
-  if ((event.mask & IN_MOVED_FROM) != 0 && is_directory) Forget(relative);
+  if ((event.mask & IN_MOVED_FROM) != 0 && is_directory) {
+    ForgetMoved();
+    moved_ = {.cookie = event.cookie, .from = relative};
+  }
   if ((event.mask & (IN_CREATE | IN_MOVED_TO)) != 0) {
     if (announced_.erase(relative) > 0 && (event.mask & IN_CREATE) != 0) return;
     Emit(kCreate, relative);
     if (!is_directory || !options_.recursive) return;
-    const RpcResult<> added = Add(relative, Follow::kBelow, (event.mask & IN_CREATE) != 0);
+    const RpcResult<> added = (event.mask & IN_CREATE) != 0
+                                  ? Add(relative, Follow::kBelow, Announce::kAll)
+                                  : AddMoved(event, relative);
     if (!added) Fail(added.error());
     return;
   }

@@ -60,14 +60,23 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
 
  private:
   enum class Follow { kRoot, kBelow };
+  // Of what is found below a directory, which is new to the client.
+  enum class Announce {
+    kNothing,
+    kUnwatched,  // what is in directories that were not watched yet
+    kAll,
+  };
 
   DirectoryWatch(const boost::asio::any_io_executor& executor, WatchOptions options, int inotify);
 
   // Watches `path` ("" is the root, else relative to it) and, where recursive, what is below.
-  // `announce`: what is found below is new to the client.
-  RpcResult<> Add(const std::string& relative, Follow follow, bool announce);
-  RpcResult<> AddBelow(const std::string& relative, bool announce);
+  RpcResult<> Add(const std::string& relative, Follow follow, Announce announce);
+  RpcResult<> AddBelow(const std::string& relative, Announce announce);
   void Forget(const std::string& relative);
+  void ForgetMoved();
+  void Rename(const std::string& from, const std::string& to);
+  RpcResult<> AddMoved(const inotify_event& event, const std::string& relative);
+  net::Task<> WaitReadable();
   net::Task<> Pump();
   void Handle(const inotify_event& event);
   void Emit(std::string_view type, const std::string& relative);
@@ -79,6 +88,12 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
   std::map<int, std::string> directories_;  // by watch descriptor
   // What a scan of a new directory has announced and the kernel may announce again.
   std::set<std::string> announced_;
+  // A directory that was moved, to where the kernel's next words may tell (inotify(7), cookie).
+  struct Moved {
+    std::uint32_t cookie;
+    std::string from;
+  };
+  std::optional<Moved> moved_;
   std::deque<boost::json::object> events_;
   std::optional<net::ConnectError> error_;
   bool closed_ = false;

@@ -37,6 +37,16 @@ class DirectoryWatchTest : public testing::Test {
     return DirectoryWatch::Open(io_.get_executor(),
                                 {.path = dir_, .allow_network_mounts = network});
   }
+  // All that is told by now, a line each: "CREATE a/b".
+  static std::string Told(DirectoryWatch& watch) {
+    std::string told;
+    while (!watch.empty()) {
+      const boost::json::object event = watch.Take();
+      told += fmt::format("{} {}\n", std::string(event.at("type").as_string()).substr(11),
+                          std::string(event.at("name").as_string()));
+    }
+    return told;
+  }
   // Runs whatever can run now.
   void Turn() {
     io_.restart();
@@ -92,6 +102,90 @@ TEST_F(DirectoryWatchTest, NoMoreIsReadThanMayWait) {
   EXPECT_FALSE(watch->error());
   watch->Close();
   Turn();
+}
+
+class TreeWatchTest : public DirectoryWatchTest {
+ protected:
+  void SetUp() override {
+    DirectoryWatchTest::SetUp();
+    outside_ = dir_ + "-outside";
+    std::filesystem::create_directories(outside_);
+    Make("a/b/");
+    watch_ = DirectoryWatch::Open(io_.get_executor(), {.path = dir_, .recursive = true}).value();
+  }
+  void TearDown() override {
+    watch_->Close();
+    Turn();
+    std::filesystem::remove_all(outside_);
+    DirectoryWatchTest::TearDown();
+  }
+  // A file, or a directory with those above it.
+  void Make(const std::string& name) {
+    if (name.ends_with('/')) {
+      ASSERT_TRUE(sys::MakeDirs(fmt::format("{}/{}", dir_, name.substr(0, name.size() - 1))));
+    } else {
+      ASSERT_EQ(::mknod(fmt::format("{}/{}", dir_, name).c_str(), S_IFREG | 0600, 0), 0);
+    }
+  }
+  void Move(const std::string& from, const std::string& to) {
+    ASSERT_EQ(::rename(from.c_str(), to.c_str()), 0) << std::strerror(errno);
+  }
+  std::string TellNow() {
+    Turn();
+    return Told(*watch_);
+  }
+
+  std::string outside_;
+  std::shared_ptr<DirectoryWatch> watch_;
+};
+
+TEST_F(TreeWatchTest, NothingIsLostInADirectoryThatMovesBeforeItIsLookedAt) {
+  Make("a/b/early");
+  Move(dir_ + "/a", dir_ + "/moved");
+  Make("moved/b/late");
+  Make("moved/b/c/");
+  EXPECT_EQ(TellNow(),
+            "CREATE a/b/early\nRENAME a\nCREATE moved\nCREATE moved/b/late\nCREATE moved/b/c\n");
+  Make("moved/b/c/deep");
+  EXPECT_EQ(TellNow(), "CREATE moved/b/c/deep\n");
+}
+
+TEST_F(TreeWatchTest, OneThatIsMadeAndMovedBeforeItIsLookedAtIsToldWithAllThatIsInIt) {
+  Make("new/deep/");
+  Make("new/deep/f");
+  Move(dir_ + "/new", dir_ + "/moved");
+  Make("moved/deep/g");
+  EXPECT_EQ(TellNow(),
+            "CREATE new\nRENAME new\nCREATE moved\nCREATE moved/deep\nCREATE moved/deep/"
+            "f\nCREATE moved/deep/g\n");
+  Make("moved/deep/h");
+  EXPECT_EQ(TellNow(), "CREATE moved/deep/h\n");
+}
+
+TEST_F(TreeWatchTest, SeveralMovesInARowAreFollowed) {
+  Move(dir_ + "/a", dir_ + "/one");
+  Move(dir_ + "/one", dir_ + "/two");
+  Make("a/b/");
+  Move(dir_ + "/two", dir_ + "/a/b/three");
+  Make("a/b/three/b/f");
+  const std::string told = TellNow(), line = "CREATE a/b/three/b/f\n";
+  EXPECT_NE(told.find(line), told.npos) << told;
+  EXPECT_EQ(told.find(line), told.rfind(line)) << told;
+  Make("a/b/three/b/g");
+  EXPECT_EQ(TellNow(), "CREATE a/b/three/b/g\n");
+}
+
+TEST_F(TreeWatchTest, OfOneThatLeftTheTreeNothingMoreIsTold) {
+  Move(dir_ + "/a", outside_ + "/a");
+  EXPECT_EQ(TellNow(), "RENAME a\n");
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  ASSERT_EQ(::mknod((outside_ + "/a/b/f").c_str(), S_IFREG | 0600, 0), 0);
+  EXPECT_EQ(TellNow(), "");
+  Move(outside_ + "/a", dir_ + "/back");
+  EXPECT_EQ(TellNow(), "CREATE back\n");
+  Make("back/b/g");
+  EXPECT_EQ(TellNow(), "CREATE back/b/g\n");
 }
 
 // A FUSE file system with an empty root: as much of its protocol as a look at that takes.
