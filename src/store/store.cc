@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/id.h"
+#include "store/internal/event_table.h"
 #include "store/internal/json_map.h"
 #include "store/internal/migrations.h"
 #include "store/internal/secret_table.h"
@@ -30,6 +31,7 @@ using internal::Database;
 using internal::MapFromJson;
 using internal::MapToJson;
 using internal::Statement;
+using internal::Transaction;
 using List = std::vector<std::string>;
 using Ports = std::vector<std::uint16_t>;
 
@@ -39,11 +41,12 @@ constexpr char kColumns[] =
     "metadata, env, access_token, allow_internet, egress_proxy, vmm, accelerator, choice_reason, "
     "slot, uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
     "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending, "
-    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts";
+    "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts, "
+    "execution_id, execution_at";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
     "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
-    "?39, ?40";
+    "?39, ?40, ?41, ?42";
 
 std::string ToJson(const List& list) {
   return boost::json::serialize(boost::json::array(list.begin(), list.end()));
@@ -120,6 +123,7 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   }
   s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
   s.Bind(39, ToJson(r.https_ports)).Bind(40, MapToJson(r.volume_mounts));
+  s.Bind(41, r.execution_id).Bind(42, r.execution_at);
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -173,6 +177,8 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
       TRY_CTX(PortsFromJson(s.Text(38)), fmt::format("read ports of sandbox '{}'", r.id));
   r.volume_mounts =
       TRY_CTX(MapFromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
+  r.execution_id = s.Text(40);
+  r.execution_at = s.Integer(41);
   return r;
 }
 
@@ -218,14 +224,16 @@ class SqliteStore final : public Store {
     return records;
   }
 
-  Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state) override {
+  Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state,
+                         const std::optional<EventRecord>& event) override {
     const std::lock_guard lock(mutex_);
+    auto transaction = TRY(BeginFor(event));
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?41", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?43", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(41, expected_state);
+    s.Bind(43, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
-    if (database_.changes() == 1) return {};
+    if (database_.changes() == 1) return Commit(transaction, event);
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));
     now.Bind(1, record.id);
     const bool there = TRY(now.Step());
@@ -234,12 +242,19 @@ class SqliteStore final : public Store {
                             record.state, there ? now.Text(0) : "gone", expected_state));
   }
 
-  Result<> DeleteSandbox(std::string_view id) override {
+  Result<> DeleteSandbox(std::string_view id, const std::optional<EventRecord>& event) override {
     const std::lock_guard lock(mutex_);
+    auto transaction = TRY(BeginFor(event));
     Statement s = TRY(database_.Prepare("DELETE FROM sandboxes WHERE id = ?1"));
     s.Bind(1, id);
     TRY_CTX(s.Step(), fmt::format("forget sandbox '{}'", id));
-    return {};
+    if (database_.changes() == 0) return {};
+    return Commit(transaction, event);
+  }
+
+  Result<> RecordEvent(const EventRecord& event) override {
+    const std::lock_guard lock(mutex_);
+    return events_.Append(event);
   }
 
   Result<> InsertVolume(const VolumeRecord& volume) override {
@@ -304,6 +319,7 @@ class SqliteStore final : public Store {
   }
 
   SecretTable& Secrets() override { return secrets_; }
+  EventTable& Events() override { return events_; }
 
   Result<std::optional<std::string>> GetSetting(std::string_view name) override {
     const std::lock_guard lock(mutex_);
@@ -328,9 +344,22 @@ class SqliteStore final : public Store {
     return Fail(Code::kNotFound, fmt::format("sandbox '{}' not found", id));
   }
 
+  // One statement alone is a transaction of its own.
+  Result<std::optional<Transaction>> BeginFor(const std::optional<EventRecord>& event) {
+    if (!event) return std::optional<Transaction>();
+    return std::optional<Transaction>(TRY(Transaction::Begin(database_)));
+  }
+  Result<> Commit(std::optional<Transaction>& transaction,
+                  const std::optional<EventRecord>& event) {
+    if (!event) return {};
+    TRY(events_.Append(*event));
+    return transaction->Commit();
+  }
+
   std::mutex mutex_;
   Database database_;
   internal::SqliteSecrets secrets_{database_, mutex_};
+  internal::SqliteEvents events_{database_, mutex_};
 };
 
 // The file holds access tokens: nobody but root may read it, from its first byte on. SQLite gives

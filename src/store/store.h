@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "store/event_table.h"
 #include "store/secret_table.h"
 
 // The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and
@@ -64,8 +65,10 @@ struct SandboxRecord {
   std::string on_timeout = "kill";       // or "pause"
   std::string auto_pause_mode = "full";  // or "filesystem"
   bool auto_resume = false;
-  std::string pause_mode;     // while it is paused: "full" or "filesystem"; else empty
-  bool agent_silent = false;  // its agent did not answer when it was paused
+  std::string pause_mode;         // while it is paused: "full" or "filesystem"; else empty
+  bool agent_silent = false;      // its agent did not answer when it was paused
+  std::string execution_id;       // of its present or last life: a UUID, new at every start
+  std::int64_t execution_at = 0;  // when that began
 };
 
 // One volume: a directory that outlives sandboxes. See volume/volumes.h.
@@ -84,10 +87,15 @@ class Store {
   virtual base::Result<> InsertSandbox(const SandboxRecord& record) = 0;
   virtual base::Result<SandboxRecord> GetSandbox(std::string_view id) = 0;  // kNotFound
   virtual base::Result<std::vector<SandboxRecord>> ListSandboxes() = 0;
-  // Replaces the whole record, if its state is still `expected_state`; kAborted otherwise.
-  virtual base::Result<> UpdateSandbox(const SandboxRecord& record,
-                                       std::string_view expected_state) = 0;
-  virtual base::Result<> DeleteSandbox(std::string_view id) = 0;  // absence is success
+  // Replaces the whole record, if its state is still `expected_state`; kAborted otherwise. With it
+  // goes the event that tells of it: both are there afterwards, or neither.
+  virtual base::Result<> UpdateSandbox(const SandboxRecord& record, std::string_view expected_state,
+                                       const std::optional<EventRecord>& event = {}) = 0;
+  // Absence is success, and then there is no event.
+  virtual base::Result<> DeleteSandbox(std::string_view id,
+                                       const std::optional<EventRecord>& event = {}) = 0;
+  // An event that changes no record.
+  virtual base::Result<> RecordEvent(const EventRecord& event) = 0;
 
   virtual base::Result<> InsertVolume(const VolumeRecord& volume) = 0;  // kAlreadyExists: the name
   virtual base::Result<std::vector<VolumeRecord>> ListVolumes() = 0;    // by name
@@ -100,6 +108,7 @@ class Store {
   virtual base::Result<std::size_t> ApiKeyCount() = 0;
 
   virtual SecretTable& Secrets() = 0;
+  virtual EventTable& Events() = 0;
 
   // Small values by name (schema of the daemon's own settings).
   virtual base::Result<std::optional<std::string>> GetSetting(std::string_view name) = 0;

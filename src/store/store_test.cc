@@ -102,7 +102,9 @@ SandboxRecord Sample(const std::string& id) {
           .run_dir = "/run/x",
           .exit_code = -1,
           .exit_detail = "signal: killed",
-          .timings = R"({"boot":3.5})"};
+          .timings = R"({"boot":3.5})",
+          .execution_id = "0b0e7c5e-0000-4000-8000-000000000001",
+          .execution_at = 1764000000456};
 }
 
 void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
@@ -140,6 +142,8 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.exit_code, b.exit_code);
   EXPECT_EQ(a.exit_detail, b.exit_detail);
   EXPECT_EQ(a.timings, b.timings);
+  EXPECT_EQ(a.execution_id, b.execution_id);
+  EXPECT_EQ(a.execution_at, b.execution_at);
 }
 
 TEST_F(StoreTest, EveryFieldSurvivesAReopening) {

@@ -98,6 +98,22 @@ ALTER TABLE sandboxes ADD COLUMN egress_proxy TEXT;  -- JSON
     R"(
 ALTER TABLE sandboxes DROP COLUMN options;
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN execution_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN execution_at INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE sandbox_events (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL,
+  at INTEGER NOT NULL,             -- milliseconds since the epoch
+  kind TEXT NOT NULL,
+  sandbox_id TEXT NOT NULL,
+  execution_id TEXT NOT NULL,
+  template_id TEXT NOT NULL,
+  facts TEXT NOT NULL              -- JSON
+);
+CREATE INDEX sandbox_events_of ON sandbox_events (sandbox_id, number);
+CREATE INDEX sandbox_events_at ON sandbox_events (at);
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {

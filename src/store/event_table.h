@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The Tinderbox authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace tinderbox::store {
+
+// One thing that happened to a sandbox; it outlives the sandbox's record. It is written together
+// with the change that it tells of (Store::UpdateSandbox, Store::DeleteSandbox), so that neither is
+// there without the other.
+struct EventRecord {
+  std::string id;       // a UUID
+  std::int64_t at = 0;  // milliseconds since the epoch
+  std::string kind;     // one of sandbox/events.h's names
+  std::string sandbox_id;
+  std::string execution_id;  // of the life that it happened in
+  std::string template_id;
+  std::string facts;  // JSON, as sandbox/events.cc writes it
+};
+
+struct EventQuery {
+  std::string sandbox_id;            // empty: of all
+  std::vector<std::string> kinds{};  // empty: all
+  std::size_t offset = 0;
+  std::size_t limit = 100;
+  bool ascending = false;  // the oldest first; else the newest
+};
+
+// The table of events, in the order in which they were written. Like the store that it belongs to:
+// blocks, safe from any thread.
+class EventTable {
+ public:
+  virtual ~EventTable() = default;
+
+  virtual base::Result<std::vector<EventRecord>> List(const EventQuery& query) = 0;
+  // Removes those before `oldest` (milliseconds since the epoch), and the oldest beyond `most`. How
+  // many that were.
+  virtual base::Result<std::size_t> Prune(std::int64_t oldest, std::size_t most) = 0;
+};
+
+}  // namespace tinderbox::store
