@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "sandbox/context.h"
 #include "sandbox/egress.h"
+#include "sandbox/event_record.h"
 #include "sandbox/launch.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
@@ -58,7 +59,7 @@ Result<SandboxInfo> ManagerImpl::CreateFrom(const store::SandboxRecord& wanted,
           std::move(begun).error().WithContext(fmt::format("create sandbox '{}'", sandbox->id())));
     }
   }
-  auto info = Finish(sandbox, timeout, clock);
+  auto info = Finish(sandbox, source, timeout, clock);
   if (!info) static_cast<void>(AbandonCreate(*sandbox));
   return info;
 }
@@ -149,15 +150,23 @@ Result<> ManagerImpl::BeginRestored(Sandbox& sandbox, const image::Template& sav
 }
 
 // The sandbox runs: from here on it is its caller's.
-Result<SandboxInfo> ManagerImpl::Finish(const SandboxPtr& sandbox, std::chrono::seconds timeout,
-                                        const StageClock& clock) {
+Result<SandboxInfo> ManagerImpl::Finish(const SandboxPtr& sandbox, const image::Template& source,
+                                        std::chrono::seconds timeout, const StageClock& clock) {
   store::SandboxRecord record = sandbox->record();
   record.state = StateName(State::kRunning);
   // The caller's time begins when the sandbox is handed out, not when its boot began.
   record.started_at = NowMs();
   record.end_at = TRY(EndAfter(timeout));
   record.timings = clock.Json();
-  TRY(sandbox->Update(options_.store, record));
+  BeginExecution(record);
+  const std::string from =
+      source.kind == image::SavedKind::kFork
+          ? fmt::format("a fork of sandbox '{}'", source.source_sandbox)
+          : fmt::format("from template '{}'",
+                        record.template_name.empty() ? record.template_id : record.template_name);
+  const Event created{.kind = EventKind::kCreated,
+                      .detail = fmt::format("{}; {}", from, HowStarted(record))};
+  TRY(sandbox->Update(options_.store, record, EventOf(*sandbox, record, created)));
   Watch(sandbox);
   base::LogInfo("sandbox runs", {{"sandbox", sandbox->id()},
                                  {"template", record.template_name},

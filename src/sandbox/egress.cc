@@ -14,6 +14,7 @@
 #include "network/rules.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/context.h"
+#include "sandbox/event_record.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/stage.h"
 
@@ -31,6 +32,11 @@ namespace {
 constexpr std::chrono::seconds kTrust{10};
 constexpr std::size_t kMostNameServers = 10;
 constexpr std::size_t kMostNames = 256;
+
+store::EventRecord RulesEvent(const Sandbox& sandbox, const store::SandboxRecord& record) {
+  return EventOf(sandbox, record,
+                 {.kind = EventKind::kUpdated, .detail = "its network rules were changed"});
+}
 
 bool DeniesAll(const NetworkRules& rules) {
   return !rules.allow_internet || std::ranges::any_of(rules.deny, [](const Ipv4Prefix& network) {
@@ -249,7 +255,10 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   PutRules(record, rules);
   // A daemon that dies between record and kernel leaves a mark for the next.
   record.network_pending = state == State::kRunning;
-  TRY(sandbox.Update(options_.store, record));
+  // Those of a running one are told when they are in force.
+  std::optional<store::EventRecord> event;
+  if (state == State::kPaused) event = RulesEvent(sandbox, record);
+  TRY(sandbox.Update(options_.store, record, event));
   AtStage(options_, "network.recorded");
   if (state == State::kRunning) {
     if (auto applied = ApplyRules(sandbox, TRY(RulesOf(before))); !applied) {
@@ -286,7 +295,8 @@ Result<> ManagerImpl::ApplyRules(Sandbox& sandbox, const NetworkRules& before) {
   const NetworkRules rules = TRY(RulesOf(record));
   TRY(ChangeSlotRules(options_, record.slot, before, rules));
   record.network_pending = false;
-  if (auto updated = sandbox.Update(options_.store, record); !updated) {
+  if (auto updated = sandbox.Update(options_.store, record, RulesEvent(sandbox, record));
+      !updated) {
     // They hold; the next start of the daemon sets them once more, to the same effect.
     base::LogWarning("cannot record that network rules are in force",
                      {{"sandbox", record.id}, {"error", updated.error().ToString()}});

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "sandbox/capture.h"
 #include "sandbox/context.h"
+#include "sandbox/event_record.h"
 #include "sandbox/launch.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
@@ -175,6 +176,13 @@ Result<TemplateInfo> ManagerImpl::Snapshot(std::string_view id, const SnapshotOp
     TRY(TakeName(name, saved.id));
     TRY(options_.library.RenameSnapshot(saved.id, name));
     saved.name = name;
+  }
+  const Event taken{.kind = EventKind::kCheckpointed,
+                    .detail = fmt::format("snapshot '{}'", name.empty() ? saved.id : name),
+                    .snapshot_id = saved.id};
+  if (auto told = options_.store.RecordEvent(EventOf(sandbox, record, taken)); !told) {
+    base::LogWarning("a snapshot is not among the events",
+                     {{"sandbox", id}, {"error", told.error().ToString()}});
   }
   base::LogInfo("took a snapshot", {{"sandbox", id}, {"id", saved.id}, {"name", name}});
   return Describe(saved);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "sandbox/context.h"
 #include "sandbox/egress.h"
+#include "sandbox/event_record.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
 #include "sandbox/stage.h"
@@ -246,12 +247,17 @@ std::optional<PortAccess> ManagerImpl::Ports(std::string_view id) {
 
 Result<> ManagerImpl::Kill(std::string_view id) {
   const Locked locked = TRY(Lock(id));
-  return KillLocked(*locked.sandbox);
+  return KillLocked(*locked.sandbox, "on request");
 }
 
-Result<> ManagerImpl::KillLocked(Sandbox& sandbox) {
+Result<> ManagerImpl::KillLocked(Sandbox& sandbox, std::string_view why) {
   store::SandboxRecord record = sandbox.record();
   const bool was_running = sandbox.state() == State::kRunning;
+  // Of one that died everything is told already; one that was never handed out is not told of.
+  std::optional<store::EventRecord> event;
+  if (record.cause.empty() && sandbox.state() != State::kCreating) {
+    event = KilledEvent(sandbox, record, why, record.pause_mode.empty());
+  }
   if (sandbox.state() != State::kStopping) {
     record.state = StateName(State::kStopping);
     TRY(sandbox.Update(options_.store, record));
@@ -264,7 +270,7 @@ Result<> ManagerImpl::KillLocked(Sandbox& sandbox) {
     return outcome.result;
   }
   TRY(sys::RemoveFile(DeadConsoleOf(options_, sandbox.id())));
-  TRY(options_.store.DeleteSandbox(sandbox.id()));
+  TRY(options_.store.DeleteSandbox(sandbox.id(), event));
   Forget(sandbox.id());
   base::LogInfo("sandbox removed", {{"sandbox", sandbox.id()}});
   return {};
@@ -293,7 +299,8 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   const bool longer = record.end_at != 0 && (end == 0 || end > record.end_at);
   if (!may_shorten && !longer) return {};
   record.end_at = end;
-  TRY(sandbox->Update(options_.store, record));
+  const Event updated{.kind = EventKind::kUpdated, .detail = {}, .end_at_ms = end};
+  TRY(sandbox->Update(options_.store, record, EventOf(*sandbox, record, updated)));
   Wake();
   return {};
 }
@@ -328,6 +335,19 @@ Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
   const SandboxPtr sandbox = TRY(Find(id));
   if (sandbox->record().slot != record.slot) return NoSuchSandbox(id);
   return fd;
+}
+
+Result<std::vector<Event>> ManagerImpl::Events(const EventRequest& request) {
+  store::EventQuery query{.sandbox_id = request.sandbox_id,
+                          .offset = request.offset,
+                          .limit = request.limit,
+                          .ascending = request.ascending};
+  for (const EventKind kind : request.kinds) query.kinds.emplace_back(EventKindName(kind));
+  std::vector<Event> events;
+  for (const store::EventRecord& record : TRY(options_.store.Events().List(query))) {
+    events.push_back(ReadEvent(record));
+  }
+  return events;
 }
 
 Result<std::string> ManagerImpl::Console(std::string_view id, std::size_t max_bytes) {

@@ -15,6 +15,7 @@
 
 #include "base/deadline.h"
 #include "base/error.h"
+#include "sandbox/event.h"
 #include "sandbox/network_rules.h"
 #include "sandbox/state.h"
 #include "sys/fd.h"
@@ -220,6 +221,8 @@ class Manager {
     std::uint64_t freed_bytes = 0;
   };
   virtual base::Result<Pruned> Prune() = 0;
+  // What happened to sandboxes, those that are gone included, as far back as kKeepEvents.
+  virtual base::Result<std::vector<Event>> Events(const EventRequest& request) = 0;
   // VMs that wait in the pool.
   virtual std::size_t ReadyVms() { return 0; }
 

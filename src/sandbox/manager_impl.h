@@ -50,6 +50,7 @@ class ManagerImpl final : public Manager {
   base::Result<> RemoveTemplate(std::string_view id_or_name) override;
   base::Result<> Verify(std::string_view id_or_name) override;
   base::Result<Pruned> Prune() override;
+  base::Result<std::vector<Event>> Events(const EventRequest& request) override;
   std::size_t ReadyVms() override { return pool_.size(); }
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
@@ -75,7 +76,8 @@ class ManagerImpl final : public Manager {
                                               const image::Template& source) const;
   base::Result<SandboxPtr> Admit(const store::SandboxRecord& record);
   void Forget(std::string_view id);
-  base::Result<> KillLocked(Sandbox& sandbox);
+  // `why` in words, for its event.
+  base::Result<> KillLocked(Sandbox& sandbox, std::string_view why);
   base::Result<> AbandonCreate(Sandbox& sandbox);
   base::Result<> ChangeEnd(std::string_view id, std::chrono::seconds timeout, bool may_shorten);
   base::Result<store::SandboxRecord> AwaitServing(std::string_view id);
@@ -87,8 +89,8 @@ class ManagerImpl final : public Manager {
   base::Result<> Begin(Sandbox& sandbox, const image::Template& source, bool cold,
                        StageClock& clock);
   base::Result<> BeginRestored(Sandbox& sandbox, const image::Template& saved, StageClock& clock);
-  base::Result<SandboxInfo> Finish(const SandboxPtr& sandbox, std::chrono::seconds timeout,
-                                   const StageClock& clock);
+  base::Result<SandboxInfo> Finish(const SandboxPtr& sandbox, const image::Template& source,
+                                   std::chrono::seconds timeout, const StageClock& clock);
   base::Result<SandboxInfo> CreateFrom(const store::SandboxRecord& record,
                                        const image::Template& source, std::chrono::seconds timeout,
                                        bool cold, StageClock& clock);
@@ -138,6 +140,7 @@ class ManagerImpl final : public Manager {
   void ExpireOverdue();
   void Expire(const SandboxPtr& sandbox);
   int MillisecondsToNextExpiry();
+  void PruneEvents();
 
   const ManagerOptions options_;
   Boots boots_{options_};
@@ -152,6 +155,7 @@ class ManagerImpl final : public Manager {
   sys::UniqueFd epoll_;
   sys::UniqueFd wake_;  // eventfd: the next expiry has changed, or it is time to stop
   std::atomic<bool> stopping_ = false;
+  std::chrono::steady_clock::time_point events_pruned_{};  // the reaper's own
   Background background_{8};
   std::thread reaper_;  // last: it uses all the others
 };

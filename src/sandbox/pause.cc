@@ -12,6 +12,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/capture.h"
 #include "sandbox/context.h"
+#include "sandbox/event_record.h"
 #include "sandbox/launch.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
@@ -97,7 +98,7 @@ Result<> ManagerImpl::CommitPause(Sandbox& sandbox, const PauseRequest& request)
   record.state = StateName(State::kPaused);
   record.pause_mode = PauseModeName(request.mode);
   record.end_at = NowMs();
-  TRY(sandbox.Update(options_.store, record));
+  TRY(sandbox.Update(options_.store, record, PausedEvent(sandbox, record)));
   guest.End();
   AtStage(options_, "pause.paused");
   TellGone(sandbox.id());
@@ -193,7 +194,13 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
     if (request.on_timeout) {
       record.on_timeout = *request.on_timeout == TimeoutAction::kPause ? "pause" : "kill";
     }
-    begun = sandbox->Update(options_.store, record);
+    BeginExecution(record);
+    const std::string back = saved.kind == image::SavedKind::kSnapshot
+                                 ? fmt::format("rolled back to snapshot '{}'; ", saved.id)
+                                 : std::string();
+    const Event resumed{.kind = EventKind::kResumed,
+                        .detail = fmt::format("{}{}", back, HowStarted(record))};
+    begun = sandbox->Update(options_.store, record, EventOf(*sandbox, record, resumed));
   }
   if (!begun) {
     record = before;

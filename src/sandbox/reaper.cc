@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "sandbox/context.h"
+#include "sandbox/event_record.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/teardown.h"
 #include "sys/file.h"
@@ -29,6 +30,7 @@ namespace {
 
 constexpr std::size_t kKeptConsoleBytes = 64 << 10;
 constexpr std::int64_t kRetryPauseMs = 10'000;
+constexpr std::chrono::minutes kPruneEvents{10};
 
 }  // namespace
 
@@ -79,6 +81,7 @@ void ManagerImpl::RunReaper() {
       for (const SandboxPtr& sandbox : All()) BuryIfEnded(sandbox);
     }
     ExpireOverdue();
+    PruneEvents();
   }
 }
 
@@ -106,13 +109,14 @@ void ManagerImpl::BuryIfEnded(const SandboxPtr& sandbox) {
   record.exit_detail = DescribeExit(*exit);
   record.cause = fmt::format("the VMM {}", record.exit_detail);
   record.end_at = NowMs();
+  const store::EventRecord event = KilledEvent(*sandbox, record, record.cause, true);
   const TeardownOutcome outcome = Teardown(options_, record);
   sandbox->SetVm(nullptr);
   if (!outcome.result) {
     base::LogError("a dead sandbox left something behind",
                    {{"sandbox", sandbox->id()}, {"error", outcome.result.error().ToString()}});
   }
-  if (auto updated = sandbox->Update(options_.store, record); !updated) {
+  if (auto updated = sandbox->Update(options_.store, record, event); !updated) {
     base::LogError("cannot record a death",
                    {{"sandbox", sandbox->id()}, {"error", updated.error().ToString()}});
   }
@@ -162,11 +166,22 @@ void ManagerImpl::Expire(const SandboxPtr& sandbox) {
     static_cast<void>(sandbox->Update(options_.store, record));
     return;
   }
-  if (auto killed = KillLocked(*sandbox); !killed) {
+  if (auto killed = KillLocked(*sandbox, "its time was over"); !killed) {
     base::LogError("cannot remove an expired sandbox",
                    {{"sandbox", sandbox->id()}, {"error", killed.error().ToString()}});
   } else {
     base::LogInfo("sandbox reached the end of its time", {{"sandbox", sandbox->id()}});
+  }
+}
+
+// Now and then, not at every wake-up.
+void ManagerImpl::PruneEvents() {
+  const auto now = std::chrono::steady_clock::now();
+  if (events_pruned_ != decltype(now){} && now - events_pruned_ < kPruneEvents) return;
+  events_pruned_ = now;
+  const std::int64_t keep_ms = std::chrono::milliseconds(kKeepEvents).count();
+  if (auto pruned = options_.store.Events().Prune(NowMs() - keep_ms, kMostEvents); !pruned) {
+    base::LogWarning("cannot remove old events", {{"error", pruned.error().ToString()}});
   }
 }
 

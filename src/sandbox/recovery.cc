@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/context.h"
+#include "sandbox/event_record.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/teardown.h"
 #include "sys/directory.h"
@@ -76,7 +77,7 @@ void ManagerImpl::RecoverOne(store::SandboxRecord record) {
   // It was in the middle of something that nobody waits for any more.
   Report(fmt::format("sandbox '{}' was {}: removed", record.id, record.state));
   const std::lock_guard operation(sandbox->operation);
-  if (auto killed = KillLocked(*sandbox); !killed) {
+  if (auto killed = KillLocked(*sandbox, "its end was interrupted"); !killed) {
     Report(
         fmt::format("sandbox '{}' could not be removed: {}", record.id, killed.error().ToString()));
   }
@@ -107,7 +108,8 @@ void ManagerImpl::RecoverPausing(const SandboxPtr& sandbox) {
     record.pause_mode = PauseModeName(
         options_.library.FindPaused(sandbox->id())->vm ? PauseMode::kFull : PauseMode::kFilesystem);
     record.end_at = NowMs();
-    if (auto updated = sandbox->Update(options_.store, record); !updated) {
+    if (auto updated = sandbox->Update(options_.store, record, PausedEvent(*sandbox, record));
+        !updated) {
       Report(updated.error().ToString());
     }
     return RecoverPaused(sandbox);
@@ -178,7 +180,9 @@ bool ManagerImpl::TakeUp(const SandboxPtr& sandbox) {
   record.end_at = NowMs();
   const TeardownOutcome outcome = Teardown(options_, record);
   if (!outcome.result) Report(outcome.result.error().ToString());
-  if (auto updated = sandbox->Update(options_.store, record); !updated) {
+  // How long it ran nobody knows.
+  const auto event = KilledEvent(*sandbox, record, record.cause, false);
+  if (auto updated = sandbox->Update(options_.store, record, event); !updated) {
     Report(updated.error().ToString());
   }
   return false;

@@ -62,7 +62,8 @@ void Sandbox::SetVm(std::shared_ptr<vmm::LaunchedVm> vm) {
   vm_ = std::move(vm);
 }
 
-Result<> Sandbox::Update(store::Store& store, store::SandboxRecord changed) {
+Result<> Sandbox::Update(store::Store& store, store::SandboxRecord changed,
+                         const std::optional<store::EventRecord>& event) {
   const std::string from = record().state;
   if (changed.state != from) {
     const auto to_state = ParseState(changed.state);
@@ -71,7 +72,7 @@ Result<> Sandbox::Update(store::Store& store, store::SandboxRecord changed) {
                   fmt::format("sandbox '{}' cannot go from {} to {}", id_, from, changed.state));
     }
   }
-  TRY(store.UpdateSandbox(changed, from));
+  TRY(store.UpdateSandbox(changed, from, event));
   const std::lock_guard lock(view_);
   record_ = std::move(changed);
   return {};

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -37,9 +38,11 @@ class Sandbox {
   std::shared_ptr<vmm::LaunchedVm> vm() const;
   void SetVm(std::shared_ptr<vmm::LaunchedVm> vm);
 
-  // Writes `changed` to the store, provided that the table of states allows the step and the store
-  // still holds the state that this object holds; then takes it over. The caller holds `operation`.
-  base::Result<> Update(store::Store& store, store::SandboxRecord changed);
+  // Writes `changed` to the store, together with the event that tells of it, provided that the
+  // table of states allows the step and the store still holds the state that this object holds;
+  // then takes it over. The caller holds `operation`.
+  base::Result<> Update(store::Store& store, store::SandboxRecord changed,
+                        const std::optional<store::EventRecord>& event = {});
 
  private:
   const std::string id_;

@@ -129,7 +129,7 @@ Result<Manager::Pruned> ManagerImpl::Prune() {
     if (sandbox->state() != State::kDead || sandbox->record().end_at > now) continue;
     const auto locked = Lock(sandbox->id());
     if (!locked) continue;
-    TRY(KillLocked(*sandbox));
+    TRY(KillLocked(*sandbox, "pruned"));
     pruned.removed.push_back(fmt::format("the record of dead sandbox '{}'", sandbox->id()));
   }
   return pruned;
