@@ -259,6 +259,30 @@ Result<sys::UniqueFd> FakeManager::Dial(std::string_view id, std::uint16_t port,
   return fd;
 }
 
+Result<std::vector<sandbox::Event>> FakeManager::Events(const sandbox::EventRequest& request) {
+  const std::lock_guard lock(mutex);
+  event_requests.push_back(request);
+  std::vector<sandbox::Event> found;
+  for (const sandbox::Event& event : events) {
+    if (request.sandbox_id.empty() || request.sandbox_id == event.sandbox_id) {
+      found.push_back(event);
+    }
+  }
+  if (!request.ascending) std::ranges::reverse(found);
+  return found;
+}
+
+sandbox::Event EventAt(std::int64_t at_ms, sandbox::EventKind kind) {
+  sandbox::Event event;
+  event.id = "0b0e7c5e-0000-4000-8000-000000000001";
+  event.at_ms = at_ms;
+  event.kind = kind;
+  event.sandbox_id = "i1";
+  event.execution_id = "life-1";
+  event.template_id = "t1";
+  return event;
+}
+
 Result<std::string> FakeManager::Console(std::string_view id, std::size_t max_bytes) {
   if (auto found = Get(id); !found) return std::unexpected(found.error());
   std::string text = "first line\r\n\x1b[0msecond \xff line\nlast";

@@ -49,6 +49,7 @@ class FakeManager final : public sandbox::Manager {
   base::Result<> RemoveTemplate(std::string_view id_or_name) override;
   base::Result<> Verify(std::string_view id_or_name) override;
   base::Result<Pruned> Prune() override;
+  base::Result<std::vector<sandbox::Event>> Events(const sandbox::EventRequest& request) override;
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
   base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) override;
@@ -67,6 +68,8 @@ class FakeManager final : public sandbox::Manager {
   std::vector<sandbox::SnapshotOptions> snapshot_options;
   std::vector<std::string> rollbacks;  // "<sandbox> <snapshot>"
   std::vector<sandbox::TemplateInfo> snapshots;
+  std::vector<sandbox::Event> events;  // in the order in which they happened
+  std::vector<sandbox::EventRequest> event_requests;
   std::vector<std::pair<std::string, std::int64_t>>
       timeouts;                     // "set:<id>" or "extend:<id>", seconds
   std::function<void()> in_create;  // runs within every Create
@@ -79,6 +82,9 @@ class FakeManager final : public sandbox::Manager {
  private:
   std::function<void(const std::string& id)> gone_;
 };
+
+// Something that happened to sandbox "i1", in its only life.
+sandbox::Event EventAt(std::int64_t at_ms, sandbox::EventKind kind);
 
 // A running sandbox of that id.
 sandbox::SandboxInfo Running(const std::string& id, std::int64_t started_at_ms = 1764000000123);

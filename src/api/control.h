@@ -36,6 +36,7 @@ std::vector<Route> ControlRoutes();
 std::vector<Route> SandboxRoutes();
 std::vector<Route> LifecycleRoutes();
 std::vector<Route> LogRoutes();
+std::vector<Route> EventRoutes();
 std::vector<Route> MetricRoutes();
 std::vector<Route> TemplateRoutes();
 std::vector<Route> SecretRoutes();

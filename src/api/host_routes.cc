@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "api/auth.h"
 #include "api/control.h"
 #include "api/error_map.h"
+#include "api/query_fields.h"
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 
@@ -73,17 +73,12 @@ Answer Inspect(ControlContext& context, const Request& request) {
 }
 
 Answer Console(ControlContext& context, const Request& request) {
-  std::int64_t bytes = kConsoleDefault;
-  if (const std::string_view text = request.Query("bytes"); !text.empty()) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
-    if (error != std::errc() || end != text.data() + text.size() || bytes < 0) {
-      return ErrorAnswer(Code::kInvalidArgument, "query parameter 'bytes' is a number of bytes");
-    }
-  }
+  const auto bytes = ReadInteger(request, "bytes", kConsoleDefault);
+  if (!bytes) return ErrorAnswer(bytes.error());
   const auto id = SandboxIdOf(request.params.at(0));
   if (!id) return ErrorAnswer(id.error());
   auto console =
-      context.manager.Console(*id, static_cast<std::size_t>(std::min(bytes, kConsoleMax)));
+      context.manager.Console(*id, static_cast<std::size_t>(std::min(*bytes, kConsoleMax)));
   if (!console) return ErrorAnswer(console.error());
   Answer answer = TextAnswer(200, "text/plain; charset=utf-8", std::move(*console));
   // It is the guest's text: no browser shall take it for a page.

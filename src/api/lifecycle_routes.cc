@@ -5,12 +5,12 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
-#include <charconv>
 #include <tuple>
 
 #include "api/control.h"
 #include "api/create_body.h"
 #include "api/error_map.h"
+#include "api/query_fields.h"
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 #include "api/template_json.h"
@@ -206,15 +206,7 @@ Result<SnapshotQuery> ReadSnapshotQuery(const Request& request) {
   if (const auto name = request.Query("name"); !name.empty()) {
     query.name = TRY(NormalTemplateName(name));
   }
-  if (const auto limit = request.Query("limit"); !limit.empty()) {
-    const auto [end, error] =
-        std::from_chars(limit.data(), limit.data() + limit.size(), query.limit);
-    if (error != std::errc() || end != limit.data() + limit.size() || query.limit < 1 ||
-        query.limit > kMaxPage) {
-      return base::Fail(Code::kInvalidArgument,
-                        "query parameter 'limit' is an integer from 1 to 100");
-    }
-  }
+  query.limit = TRY(ReadCount(request, "limit", query.limit, {1, kMaxPage}));
   if (const auto token = request.Query("nextToken"); !token.empty()) {
     const auto at = token.find('~');
     if (at == token.npos) {

@@ -1,19 +1,20 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// E2B's logs: what became of the sandbox, by its record, and the console, line by line. The console
-// knows no times, so that its line n counts as n milliseconds after the start: in order, and
-// without repeats for a client that asks for what came after the last one. One that was restored
-// says nothing on its console until something happens in it. Every line is of level "info".
+// E2B's logs: what happened to the sandbox, and its console, line by line, of its present life. The
+// console knows no times, but an event knows how many lines came before it: lines stand in their
+// place among the events, each a millisecond after what is before it, so that a client that asks
+// for what came after the last one misses nothing. Every line is of level "info".
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 #include <limits>
 
 #include "api/control.h"
 #include "api/error_map.h"
+#include "api/event_json.h"
+#include "api/query_fields.h"
 #include "api/sandbox_json.h"
 #include "api/text.h"
 
@@ -23,81 +24,85 @@ namespace {
 using base::Code;
 using base::Result;
 
-constexpr std::size_t kLogBytes = 256 << 10;
 constexpr std::size_t kMaxLines = 1000;
-constexpr char kSandboxLogger[] = "sandbox";
+constexpr std::size_t kMostEvents = 1000;  // the last ones
 
 struct Line {
   std::int64_t ms = 0;
   std::string text;
-  const char* logger = "console";
+  bool from_console = false;
 };
 
-std::string_view HowStarted(const sandbox::SandboxInfo& info) {
-  if (info.started_by == "boot") return "it booted";
-  if (info.started_by == "restore") return "its memory was restored";
-  if (info.started_by == "pool") return "a VM from the pool, its memory restored ahead";
-  return "";
+const char* LoggerOf(const Line& line) { return line.from_console ? "console" : "sandbox"; }
+
+// The lines of a console, to be had one after another; an unfinished last one counts too.
+class ConsoleLines {
+ public:
+  explicit ConsoleLines(std::string_view console) : rest_(console) {}
+
+  // Appends what is left of the first `count` lines of all to `log`.
+  void TakeUpTo(std::size_t count, std::vector<Line>& log) {
+    for (; taken_ < count && !rest_.empty(); ++taken_) {
+      std::string line(rest_.substr(0, rest_.find('\n')));
+      rest_.remove_prefix(std::min(line.size() + 1, rest_.size()));
+      if (line.ends_with('\r')) line.pop_back();
+      if (line.empty()) continue;
+      log.push_back({log.back().ms + 1, ValidUtf8(line, true), true});
+    }
+  }
+
+ private:
+  std::string_view rest_;
+  std::size_t taken_ = 0;
+};
+
+// For a sandbox whose creation is no longer among the events.
+Line OldestLine(const sandbox::SandboxInfo& info) {
+  const std::string_view from = info.template_name.empty() ? info.template_id : info.template_name;
+  return {info.started_at_ms, fmt::format("sandbox {} created: from template '{}'", info.id, from)};
 }
 
-std::vector<Line> Lines(std::string_view console, const sandbox::SandboxInfo& info) {
-  const std::string_view from = info.template_name.empty() ? info.template_id : info.template_name;
-  const std::string_view how = HowStarted(info);
-  std::vector<Line> lines{{info.started_at_ms,
-                           fmt::format("sandbox {} created from template '{}'{}{}", info.id, from,
-                                       how.empty() ? "" : "; last start: ", how),
-                           kSandboxLogger}};
-  for (std::int64_t ms = info.started_at_ms + 1; !console.empty(); ++ms) {
-    std::string line(console.substr(0, console.find('\n')));
-    console.remove_prefix(std::min(line.size() + 1, console.size()));
-    if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty()) lines.push_back({ms, ValidUtf8(line, true)});
+// `events` in the order in which they happened.
+std::vector<Line> Merge(const std::vector<sandbox::Event>& events, std::string_view console,
+                        const sandbox::SandboxInfo& info) {
+  std::vector<Line> log;
+  if (events.empty() || events.front().kind != sandbox::EventKind::kCreated) {
+    log.push_back(OldestLine(info));
   }
-  if (info.state == sandbox::State::kPaused && info.pause_mode) {
-    lines.push_back({std::max(info.end_at_ms, lines.back().ms + 1),
-                     fmt::format("sandbox {} paused: {} kept", info.id,
-                                 *info.pause_mode == sandbox::PauseMode::kFull ? "memory and disk"
-                                                                               : "the disk alone"),
-                     kSandboxLogger});
+  // Those of an earlier life know nothing of this console.
+  const std::string life = events.empty() ? std::string() : events.back().execution_id;
+  ConsoleLines lines(console);
+  for (const sandbox::Event& event : events) {
+    if (event.execution_id == life) lines.TakeUpTo(event.console_lines, log);
+    const std::int64_t next = log.empty() ? event.at_ms : log.back().ms + 1;
+    log.push_back({std::max(event.at_ms, next), EventWords(event)});
   }
-  return lines;
+  lines.TakeUpTo(std::numeric_limits<std::size_t>::max(), log);
+  return log;
 }
 
 boost::json::object Entry(const Line& line) {
   return {{"timestamp", Rfc3339(line.ms)},
           {"level", "info"},
           {"message", line.text},
-          {"fields", {{"logger", line.logger}}}};
-}
-
-template <typename Number>
-Result<Number> ReadNumber(const Request& request, std::string_view name, Number fallback,
-                          Number max) {
-  const std::string_view text = request.Query(name);
-  if (text.empty()) return fallback;
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0 || number > max) {
-    return base::Fail(Code::kInvalidArgument, "query parameter '" + std::string(name) +
-                                                  "' is an integer from 0 to " +
-                                                  std::to_string(max));
-  }
-  return number;
+          {"fields", {{"logger", LoggerOf(line)}}}};
 }
 
 constexpr std::int64_t kMaxTime = std::numeric_limits<std::int64_t>::max();
 
 Result<std::vector<Line>> ReadLines(ControlContext& context, const Request& request) {
   const auto info = TRY(FindVisible(context, request));
-  const std::string console = TRY(context.manager.Console(info.id, kLogBytes));
-  return Lines(console, info);
+  auto events = TRY(context.manager.Events({.sandbox_id = info.id, .limit = kMostEvents}));
+  std::ranges::reverse(events);
+  const std::string console = TRY(context.manager.Console(info.id, sandbox::kLogConsoleBytes));
+  return Merge(events, console, info);
 }
 
 // {logs: [{timestamp, line}], logEntries}: the first `limit` lines since `start`.
 Answer LogsV1(ControlContext& context, const Request& request) {
-  const auto start = ReadNumber<std::int64_t>(request, "start", 0, kMaxTime);
+  const auto start = ReadInteger(request, "start", 0);
   if (!start) return ErrorAnswer(start.error());
-  const auto limit = ReadNumber<std::size_t>(request, "limit", kMaxLines, kMaxLines);
+  const auto limit = ReadCount(request, "limit", kMaxLines, {0, kMaxLines});
   if (!limit) return ErrorAnswer(limit.error());
   const auto lines = ReadLines(context, request);
   if (!lines) return ErrorAnswer(lines.error());
@@ -106,7 +111,7 @@ Answer LogsV1(ControlContext& context, const Request& request) {
     if (line.ms < *start) continue;
     if (logs.size() == *limit) break;
     const boost::json::object words{
-        {"level", "info"}, {"logger", line.logger}, {"message", line.text}};
+        {"level", "info"}, {"logger", LoggerOf(line)}, {"message", line.text}};
     logs.push_back({{"timestamp", Rfc3339(line.ms)}, {"line", boost::json::serialize(words)}});
     entries.push_back(Entry(line));
   }
@@ -129,9 +134,8 @@ Result<LogQuery> ReadLogQuery(const Request& request) {
                       "query parameter 'direction' is 'forward' or 'backward'");
   }
   query.backward = direction == "backward";
-  query.cursor =
-      TRY(ReadNumber<std::int64_t>(request, "cursor", query.backward ? kMaxTime : 0, kMaxTime));
-  query.limit = TRY(ReadNumber<std::size_t>(request, "limit", kMaxLines, kMaxLines));
+  query.cursor = TRY(ReadInteger(request, "cursor", query.backward ? kMaxTime : 0));
+  query.limit = TRY(ReadCount(request, "limit", kMaxLines, {0, kMaxLines}));
   const std::string_view level = request.Query("level");
   query.none = level == "warn" || level == "error";
   if (!level.empty() && level != "debug" && level != "info" && !query.none) {

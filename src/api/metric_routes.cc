@@ -4,13 +4,13 @@
 // E2B's metrics: what sandboxes use, by their agents' account.
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "api/control.h"
 #include "api/error_map.h"
+#include "api/query_fields.h"
 #include "api/sandbox_json.h"
 #include "base/split.h"
 
@@ -34,24 +34,10 @@ boost::json::object MetricJson(const MetricSample& sample) {
           {"diskTotal", sample.disk_total}};
 }
 
-// Seconds since the epoch.
-Result<std::int64_t> ReadTime(const Request& request, std::string_view name,
-                              std::int64_t fallback) {
-  const std::string_view text = request.Query(name);
-  if (text.empty()) return fallback;
-  std::int64_t seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || seconds < 0) {
-    return base::Fail(Code::kInvalidArgument, "query parameter '" + std::string(name) +
-                                                  "' is a number of seconds since 1970");
-  }
-  return seconds;
-}
-
 Answer OfOne(ControlContext& context, const Request& request) {
-  const auto start = ReadTime(request, "start", 0);
+  const auto start = ReadInteger(request, "start", 0);
   if (!start) return ErrorAnswer(start.error());
-  const auto end = ReadTime(request, "end", std::numeric_limits<std::int64_t>::max());
+  const auto end = ReadInteger(request, "end", std::numeric_limits<std::int64_t>::max());
   if (!end) return ErrorAnswer(end.error());
   const auto info = FindVisible(context, request);
   if (!info) return ErrorAnswer(info.error());

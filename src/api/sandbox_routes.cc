@@ -11,6 +11,7 @@
 #include "api/create_body.h"
 #include "api/error_map.h"
 #include "api/network_body.h"
+#include "api/query_fields.h"
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 #include "api/sandbox_list.h"
@@ -155,12 +156,7 @@ Result<SandboxInfo> FindVisible(ControlContext& context, const Request& request)
                                                  sandbox::StateName(info.state)));
 }
 
-Result<bool> WantsTimings(const Request& request) {
-  const std::string_view wish = request.Query("timings");
-  if (wish == "true") return true;
-  if (wish.empty() || wish == "false") return false;
-  return base::Fail(Code::kInvalidArgument, "query parameter 'timings' is 'true' or 'false'");
-}
+Result<bool> WantsTimings(const Request& request) { return ReadFlag(request, "timings"); }
 
 std::vector<Route> SandboxRoutes() {
   return {

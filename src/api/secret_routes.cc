@@ -3,10 +3,10 @@
 //
 // Secrets: write-only values. What is answered is what may be known of one.
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "api/control.h"
 #include "api/error_map.h"
+#include "api/query_fields.h"
 #include "api/request_fields.h"
 #include "api/sandbox_json.h"
 
@@ -78,21 +78,10 @@ Answer Remove(ControlContext& context, const Request& request) {
   return removed ? EmptyAnswer(204) : ErrorAnswer(removed.error());
 }
 
-Result<std::size_t> ReadLimit(const Request& request) {
-  std::size_t limit = kMaxPage;
-  const std::string_view text = request.Query("limit");
-  if (text.empty()) return limit;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
-  if (error == std::errc() && end == text.data() + text.size() && limit >= 1 && limit <= kMaxPage) {
-    return limit;
-  }
-  return base::Fail(Code::kInvalidArgument, "query parameter 'limit' is an integer from 1 to 100");
-}
-
 // In the order of names; a page goes on behind the name that the token is, be it there still or
 // not.
 Answer List(ControlContext& context, const Request& request) {
-  const auto limit = ReadLimit(request);
+  const auto limit = ReadCount(request, "limit", kMaxPage, {1, kMaxPage});
   if (!limit) return ErrorAnswer(limit.error());
   std::string after;
   if (const auto token = request.Query("nextToken"); !token.empty()) {

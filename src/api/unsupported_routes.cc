@@ -33,6 +33,8 @@ std::vector<Route> UnsupportedRoutes() {
   refuse("/v2/templates/{id}", {"PATCH"});
   refuse("/v2/templates/{id}/builds/{build}", {"POST"});
   refuse("/templates/{id}/builds/{build}/status", {"GET"});
+  refuse("/events/webhooks", {"GET", "POST"});
+  refuse("/events/webhooks/{id}", {"GET", "PATCH", "DELETE"});
   return routes;
 }
 
@@ -41,7 +43,7 @@ std::vector<Route> ControlRoutes() {
   // The first route that fits is taken: a fixed word stands before a parameter in its place, as
   // "/templates/tags" (refused) before "/templates/{template}".
   for (auto* routes : {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes,
-                       TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes}) {
+                       EventRoutes, TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;
