@@ -224,6 +224,18 @@ void DefineFiles(CLI::App& app, Building& b) {
   logs->add_option("SANDBOX", logged->sandbox, "Id, beginning of one, or name")->required();
   logs->add_flag("-f,--follow", logged->follow, "Go on with what comes, until the sandbox is gone");
   logs->add_option("--bytes", logged->bytes, "At most this many of the last bytes")->type_name("N");
+
+  CLI::App* events =
+      AddCommand(app, b, "events", "Show what happened to sandboxes, those that are gone included",
+                 "  tinderbox events\n"
+                 "  tinderbox events -n 100 web\n"
+                 "\n"
+                 "They are kept for seven days. One that is gone is found by its whole id.");
+  auto told = Own<EventsOptions>(b, events);
+  events->add_option("SANDBOX", told->sandbox, "Id, beginning of one, or name (default: all)");
+  events->add_option("-n,--count", told->count, "The last so many (default: 20)")
+      ->type_name("N")
+      ->check(Positive());
 }
 
 void DefineBench(CLI::App& app, Building& b) {

@@ -159,10 +159,10 @@ TEST(ArgumentsTest, RefusesWhatMakesNoSense) {
 
 TEST(ArgumentsTest, EveryCommandHasHelp) {
   for (const char* name :
-       {"run",     "exec",  "create",  "ls",        "ps",        "inspect",  "rm",
-        "timeout", "pause", "resume",  "fork",      "rollback",  "snapshot", "template",
-        "volume",  "prune", "cp",      "logs",      "templates", "info",     "doctor",
-        "bench",   "env",   "version", "completion"}) {
+       {"run",     "exec",  "create",  "ls",         "ps",        "inspect",  "rm",
+        "timeout", "pause", "resume",  "fork",       "rollback",  "snapshot", "template",
+        "volume",  "prune", "cp",      "logs",       "templates", "info",     "doctor",
+        "bench",   "env",   "version", "completion", "events"}) {
     const auto parsed = ParseArguments({name, "--help"});
     const auto* stop = std::get_if<ParseStop>(&parsed);
     ASSERT_NE(stop, nullptr) << name;

@@ -43,6 +43,8 @@ base::Result<int> Execute(Session& session, const SecretListOptions& options);
 base::Result<int> Execute(Session& session, const SecretRemoveOptions& options);
 // copy.cc
 base::Result<int> Execute(Session& session, const CopyOptions& options);
+// events.cc
+base::Result<int> Execute(Session& session, const EventsOptions& options);
 // logs.cc
 base::Result<int> Execute(Session& session, const LogsOptions& options);
 // host.cc

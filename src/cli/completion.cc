@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune volume secret info doctor bench env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret info doctor bench env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
   local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -59,6 +59,7 @@ _tinderbox() {
     rm) options+=" -a --all -f --force" ;;
     cp) options+=" -u --user" ;;
     logs) options+=" -f --follow --bytes" ;;
+    events) options+=" -n --count" ;;
     pause) options+=" --disk-only --require-healthy" ;;
     resume) options+=" --timeout --on-timeout --reboot --timings" ;;
     fork) options+=" -n --count --timeout --timings" ;;
@@ -86,7 +87,7 @@ _tinderbox() {
       else
         COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur"))
       fi ;;
-    exec | ps | timeout | logs | resume | fork | snapshot-create | snapshot-ls)
+    exec | ps | timeout | logs | events | resume | fork | snapshot-create | snapshot-ls)
       ((words == 0)) && COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
     cp) COMPREPLY=($(compgen -f -- "$cur") $(compgen -S : -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur"))
         compopt -o nospace ;;
@@ -129,6 +130,7 @@ _tinderbox() {
     'secret:Values that sandboxes use without seeing them'
     'cp:Copy files and directories into or out of a sandbox'
     "logs:Show a sandbox's serial console"
+    'events:Show what happened to sandboxes'
     'templates:List templates'
     'info:Show what the daemon runs on'
     'doctor:Check what works on this host'
@@ -172,6 +174,7 @@ _tinderbox() {
         volume) _arguments $global {-q,--quiet}'[names only]' {-f,--force}'[no error where there is none]' '1:command:(create ls rm)' '*:volume:_tinderbox_volumes' ;;
         secret) _arguments $global {-f,--file}'[file that holds the value]:file:_files' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' {-q,--quiet}'[names only]' '1:command:(set ls rm)' '*:secret:_tinderbox_secrets' ;;
         logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
+        events) _arguments $global {-n,--count}'[the last so many]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
         cp) _arguments $global {-u,--user}'[owner]:USER:' '*:file:_files' ;;
         env) _arguments $global '--new-key[make a new key]' ;;
         completion) _arguments '1:shell:(bash zsh fish)' ;;
@@ -183,7 +186,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs template templates prune volume secret info doctor bench env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret info doctor bench env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -208,6 +211,7 @@ complete -c tinderbox -n $none -a volume -d 'Directories that outlive sandboxes'
 complete -c tinderbox -n $none -a secret -d 'Values that sandboxes use unseen'
 complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
 complete -c tinderbox -n $none -a logs -d 'Show the serial console'
+complete -c tinderbox -n $none -a events -d 'Show what happened to sandboxes'
 complete -c tinderbox -n $none -a templates -d 'List templates'
 complete -c tinderbox -n $none -a info -d 'Show what the daemon runs on'
 complete -c tinderbox -n $none -a doctor -d 'Check what works on this host'
@@ -215,7 +219,7 @@ complete -c tinderbox -n $none -a bench -d 'Measure how long one waits for sandb
 complete -c tinderbox -n $none -a env -d 'Print variables for E2B SDKs'
 complete -c tinderbox -n $none -a version -d 'Show the version'
 complete -c tinderbox -n $none -a completion -d 'Print a completion script'
-complete -c tinderbox -n '__fish_seen_subcommand_from exec ps inspect rm timeout logs pause resume fork rollback' -a '(tinderbox ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from exec ps inspect rm timeout logs events pause resume fork rollback' -a '(tinderbox ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s i -l interactive -d 'Forward standard input'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec' -s t -l tty -d 'Give it a terminal'
 complete -c tinderbox -n '__fish_seen_subcommand_from run exec create' -s e -l env -x -d 'KEY=VALUE'
@@ -243,7 +247,7 @@ complete -c tinderbox -n '__fish_seen_subcommand_from template' -a '(tinderbox t
 complete -c tinderbox -n '__fish_seen_subcommand_from pause snapshot' -l disk-only -d 'Keep the disk alone'
 complete -c tinderbox -n '__fish_seen_subcommand_from pause' -l require-healthy -d 'Refuse where its agent is silent'
 complete -c tinderbox -n '__fish_seen_subcommand_from resume' -l reboot -d 'Boot it from its disk'
-complete -c tinderbox -n '__fish_seen_subcommand_from fork' -s n -l count -x -d 'How many'
+complete -c tinderbox -n '__fish_seen_subcommand_from fork events' -s n -l count -x -d 'How many'
 complete -c tinderbox -n '__fish_seen_subcommand_from resume fork' -l timeout -x -d '90s, 10m, 1h30m'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create resume' -l on-timeout -x -a 'pause kill'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l auto-resume -d 'Traffic resumes it'

@@ -349,6 +349,27 @@ bool FakeDaemon::LifecycleCall(Connection& connection, const Request& request) {
   return true;
 }
 
+// 130 events, number n of sandbox "n"; the newest first, as asked for.
+bool FakeDaemon::EventCall(Connection& connection, const Request& request) {
+  if (!request.target.starts_with("/events/sandboxes")) return false;
+  const auto number = [&](std::string_view name) {
+    return std::stoul(request.target.substr(request.target.find(name) + name.size()));
+  };
+  json::array page;
+  for (std::size_t i = number("offset="); i < 130 && page.size() < number("limit="); ++i) {
+    const std::string which = std::to_string(130 - i);
+    json::object data{{"detail", "memory \x1b[0m"}};
+    if (i == 0) data = {{"set_timeout", nullptr}};
+    page.push_back({{"id", "e" + which},
+                    {"type", i == 0 ? "sandbox.lifecycle.updated" : "sandbox.lifecycle.paused"},
+                    {"sandboxId", which},
+                    {"timestamp", "t" + which},
+                    {"eventData", data}});
+  }
+  connection.Answer(200, page);
+  return true;
+}
+
 bool FakeDaemon::VolumeCall(Connection& connection, const Request& request) {
   const std::string& path = request.target;
   if (!path.starts_with("/volumes")) return false;
@@ -398,7 +419,8 @@ bool FakeDaemon::SecretCall(Connection& connection, const Request& request) {
 
 void FakeDaemon::Control(Connection& connection, const Request& request) {
   if (HostCall(connection, request) || LifecycleCall(connection, request) ||
-      SecretCall(connection, request) || VolumeCall(connection, request)) {
+      SecretCall(connection, request) || VolumeCall(connection, request) ||
+      EventCall(connection, request)) {
     return;
   }
   const std::string target = request.target.substr(0, request.target.find('?'));

@@ -66,6 +66,7 @@ class FakeDaemon {
   // Pause to prune; false for another target.
   bool LifecycleCall(Connection& connection, const Request& request);
   // Volumes and secrets, in as far as the client sees them; false for another target.
+  bool EventCall(Connection& connection, const Request& request);
   bool VolumeCall(Connection& connection, const Request& request);
   bool SecretCall(Connection& connection, const Request& request);
   // info and API keys; false for another target.

@@ -93,6 +93,10 @@ struct LogsOptions {
   bool follow = false;
   std::optional<std::uint64_t> bytes;
 };
+struct EventsOptions {
+  std::string sandbox;  // "" = of all
+  std::size_t count = 20;
+};
 struct PauseOptions {
   std::vector<std::string> sandboxes;
   bool disk_only = false;
@@ -183,7 +187,7 @@ using Command =
     std::variant<RunOptions, CreateOptions, ExecOptions, ListOptions, ProcessListOptions,
                  InspectOptions, RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions,
                  ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
-                 CopyOptions, LogsOptions, TemplatesOptions, TemplateRemoveOptions,
+                 CopyOptions, LogsOptions, EventsOptions, TemplatesOptions, TemplateRemoveOptions,
                  TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
                  SecretListOptions, SecretRemoveOptions, VolumeCreateOptions, VolumeListOptions,
                  VolumeRemoveOptions, InfoOptions, DoctorOptions, BenchOptions, EnvOptions,
