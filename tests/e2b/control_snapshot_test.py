@@ -157,10 +157,34 @@ class Logs(Case):
             path = f"/v2/sandboxes/{sandbox.sandbox_id}/logs"
             lines = until(lambda: [entry for entry in api("GET", path).json["logs"]
                                    if entry["message"] == "said-on-the-console"] and api("GET", path).json["logs"], "its console")
-            self.assertIn("created from template 'base'", lines[0]["message"])
+            self.assertIn("created: from template 'base'", lines[0]["message"])
             self.assertEqual(lines[0]["fields"], {"logger": "sandbox"})
             sandbox.pause()
-            self.assertIn("paused: memory and disk kept", api("GET", path).json["logs"][-1]["message"])
+            self.assertIn("paused: memory and disk are kept", api("GET", path).json["logs"][-1]["message"])
+
+    def test_what_happens_to_it_stands_in_its_place(self):
+        with own() as sandbox:
+            path = f"/v2/sandboxes/{sandbox.sandbox_id}/logs"
+
+            def say(word):
+                sandbox.commands.run(f"echo {word} > /dev/ttyS0", user="root")
+                until(lambda: [entry for entry in api("GET", path).json["logs"] if entry["message"] == word], word)
+
+            say("before-the-change")
+            sandbox.update_network({"deny_out": ["203.0.113.0/24"]})
+            seen = api("GET", path).json["logs"]
+            say("after-the-change")
+            lines = api("GET", path).json["logs"]
+            words = [entry["message"] for entry in lines]
+            at = next(i for i, word in enumerate(words) if "network rules" in word)
+            self.assertLess(words.index("before-the-change"), at)
+            self.assertGreater(words.index("after-the-change"), at)
+            self.assertEqual(lines[:len(seen)], seen, "what was there keeps its place and its time")
+            times = [entry["timestamp"] for entry in lines]
+            self.assertEqual(times, sorted(set(times)), "each has a time of its own")
+            sandbox.pause()
+            sandbox.connect()
+            self.assertIn(f"sandbox {sandbox.sandbox_id} resumed", api("GET", path).json["logs"][-1]["message"])
 
     def test_the_old_form_has_lines_that_are_json_of_a_level(self):
         answer = api("GET", f"/sandboxes/{shared().sandbox_id}/logs")
