@@ -35,6 +35,7 @@ base::Result<> Prepare(const Config& config) {
       if (errno != EINTR) return base::FailErrno(errno, "lock the state directory");
     }
   }
+  TRY(sys::RemoveTemporaries(config.state_dir + "/kernels"));
   const auto library = TRY(image::OpenLibrary(LibraryOptionsOf(config, agent), Show));
   const image::Kernel kernel = TRY(library->PrepareKernel(Show));
   const image::Template base = TRY(library->PrepareBaseTemplate(Show));

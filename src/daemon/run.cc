@@ -107,6 +107,8 @@ void Serve(asio::io_context& io, api::Server& server) {
 Result<> RunDaemon(const Config& config) {
   TRY(PrepareDirectories(config));
   const InstanceLock lock = TRY(InstanceLock::Take(config.run_dir));
+  // Of a predecessor that was killed while it wrote one.
+  TRY(sys::RemoveTemporaries(config.state_dir));
   RaiseFileLimit();
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);

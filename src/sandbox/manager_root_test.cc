@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "sandbox/manager_fixture.h"
+#include "sys/directory.h"
+#include "sys/file.h"
 
 namespace tinderbox::sandbox {
 namespace {
@@ -247,6 +249,18 @@ TEST_F(ManagerTest, ADeadVmmIsNoticedAndBuried) {
   EXPECT_NE(manager_->Console(made.id, 1000).value().find("hello"), std::string::npos);
   EXPECT_EQ(gone_, std::vector{made.id});
   EXPECT_EQ(manager_->SetTimeout(made.id, seconds(5)).error().code(), Code::kFailedPrecondition);
+}
+
+TEST_F(ManagerTest, ConsolesOfSandboxesThatNobodyKnowsGoAtTheNextStart) {
+  const SandboxInfo made = Create();
+  ASSERT_EQ(::kill(static_cast<pid_t>(made.vmm_pid), SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return manager_->Get(made.id)->state == State::kDead; }));
+  const std::string dead = dir_ + "/state/dead/";
+  for (const std::string& left : {made.id + ".log.0123abcd.tmp", std::string("inone.log")}) {
+    ASSERT_TRUE(sys::WriteFileAtomic(dead + left, "x"));
+  }
+  Open();
+  EXPECT_EQ(sys::NamesIn(dead).value(), std::vector{made.id + ".log"});
 }
 
 TEST_F(ManagerTest, TimeRunsOutAndCanBeChanged) {

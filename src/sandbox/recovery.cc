@@ -209,6 +209,11 @@ void ManagerImpl::SweepOrphans() {
                          removed ? "removed" : removed.error().ToString()));
     }
   }
+  const std::string dead = options_.state_dir + "/dead";
+  for (const std::string& name : sys::NamesIn(dead).value_or(std::vector<std::string>{})) {
+    const bool ours = name.ends_with(".log") && !unknown(name.substr(0, name.size() - 4));
+    if (!ours) static_cast<void>(sys::RemoveFile(fmt::format("{}/{}", dead, name)));
+  }
   auto swept = options_.slots.Sweep();
   if (!swept) {
     Report(fmt::format("network: {}", swept.error().ToString()));

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/id.h"
+#include "sys/directory.h"
 
 namespace tinderbox::sys {
 
@@ -18,6 +19,12 @@ using base::Code;
 using base::Fail;
 using base::FailErrno;
 using base::Result;
+
+namespace {
+
+constexpr std::size_t kRandomDigits = 8;  // in the name of a temporary file
+
+}  // namespace
 
 Result<UniqueFd> Open(const std::string& path, int flags, mode_t mode) {
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
@@ -78,7 +85,7 @@ Result<> WriteExisting(const std::string& path, std::string_view data) {
 }
 
 Result<> WriteFileAtomic(const std::string& path, std::string_view data, mode_t mode) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, base::RandomHex(4));
+  const std::string temporary = fmt::format("{}.{}.tmp", path, base::RandomHex(kRandomDigits / 2));
   const auto write = [&]() -> Result<> {
     const UniqueFd fd = TRY(Open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
     TRY_CTX(WriteAll(fd, data), fmt::format("'{}'", temporary));
@@ -97,6 +104,20 @@ Result<> WriteFileAtomic(const std::string& path, std::string_view data, mode_t 
   const UniqueFd dir = TRY(Open(parent, O_RDONLY | O_DIRECTORY));
   if (::fsync(dir.get()) != 0) return FailErrno(errno, fmt::format("fsync '{}'", parent));
   return {};
+}
+
+Result<std::size_t> RemoveTemporaries(const std::string& directory) {
+  constexpr std::string_view kEnd = ".tmp";
+  std::size_t removed = 0;
+  for (const std::string& name : TRY(NamesIn(directory))) {
+    const std::size_t tail = 1 + kRandomDigits + kEnd.size();
+    if (!name.ends_with(kEnd) || name.size() <= tail || name[name.size() - tail] != '.') continue;
+    const std::string digits = name.substr(name.size() - tail + 1, kRandomDigits);
+    if (digits.find_first_not_of("0123456789abcdef") != std::string::npos) continue;
+    TRY(RemoveFile(fmt::format("{}/{}", directory, name)));
+    ++removed;
+  }
+  return removed;
 }
 
 Result<struct stat> Stat(const std::string& path) {

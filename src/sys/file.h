@@ -35,6 +35,9 @@ base::Result<> WriteExisting(const std::string& path, std::string_view data);
 // Replaces `path` atomically: temporary name in the same directory, fsync, rename, fsync of the
 // directory.
 base::Result<> WriteFileAtomic(const std::string& path, std::string_view data, mode_t mode = 0644);
+// Removes the temporary files that WriteFileAtomic has left in this directory where it was killed;
+// how many. For whoever knows that nobody is writing there.
+base::Result<std::size_t> RemoveTemporaries(const std::string& directory);
 
 base::Result<struct stat> Stat(const std::string& path);
 bool Exists(const std::string& path);

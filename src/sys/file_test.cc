@@ -30,6 +30,18 @@ TEST_F(FileTest, AtomicWriteReplacesAndLeavesNoTemporary) {
   EXPECT_EQ(::rmdir(dir_.c_str()), 0) << "a temporary file stayed behind";
 }
 
+TEST_F(FileTest, WhatAKilledWriterLeftIsRemovedAndNothingElse) {
+  for (const char* name : {"a.0123abcd.tmp", "b", "a.tmp", ".0123abcd.tmp", "a.0123abcg.tmp",
+                           "a.0123abcd.tmp.bak", "a_0123abcd.tmp"}) {
+    ASSERT_TRUE(WriteFileAtomic(dir_ + "/" + name, ""));
+  }
+  EXPECT_EQ(RemoveTemporaries(dir_).value(), 1u);
+  EXPECT_FALSE(Exists(dir_ + "/a.0123abcd.tmp"));
+  EXPECT_TRUE(Exists(dir_ + "/a.0123abcg.tmp"));
+  EXPECT_EQ(RemoveTemporaries(dir_).value(), 0u);
+  EXPECT_EQ(RemoveTemporaries(dir_ + "/none").value(), 0u);
+}
+
 TEST_F(FileTest, ReadIsBounded) {
   ASSERT_TRUE(WriteFileAtomic(dir_ + "/big", std::string(100, 'x')));
   EXPECT_EQ(ReadFile(dir_ + "/big", 99).error().code(), base::Code::kResourceExhausted);
