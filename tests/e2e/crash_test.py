@@ -38,6 +38,12 @@ class CrashTest(LifecycleTest):
         self.assertEqual([each["sandboxID"] for each in found], [sandbox])
         return found[0]["state"]
 
+    def told(self, sandbox):
+        """Pauses and resumes among its events, in their order."""
+        events = self.call("GET", f"/events/sandboxes/{sandbox}?orderAsc=true&limit=100", expect=200)
+        kinds = [event["type"].removeprefix("sandbox.lifecycle.") for event in events]
+        return [kind for kind in kinds if kind in ("paused", "resumed")]
+
     def kept(self):
         sandbox = self.daemon.create("--memory", "256", "--timeout", "1h")
         self.start_keeper(sandbox)
@@ -61,6 +67,7 @@ class CrashTest(LifecycleTest):
 
     def test_pause(self):
         sandbox = self.kept()
+        expected = []  # what came to pass is told, once
         for stage in stages("pause"):
             with self.subTest(stage):
                 self.dying(stage, "POST", f"/sandboxes/{sandbox}/pause", {})
@@ -69,6 +76,8 @@ class CrashTest(LifecycleTest):
                 if committed:
                     self.assertEqual(host_objects(disks=False), [])
                     self.resume(sandbox)
+                expected += ["paused", "resumed"] if committed else []
+                self.assertEqual(self.told(sandbox), expected)
                 self.goes_on(sandbox)
                 self.assertEqual(list((STATE / "pool/captures").iterdir()), [])
                 self.assertFalse((STATE / f"pool/sandboxes/{sandbox}/paused").exists())
@@ -83,7 +92,7 @@ class CrashTest(LifecycleTest):
 
     def test_resume(self):
         sandbox = self.kept()
-        for stage in stages("resume"):
+        for number, stage in enumerate(stages("resume"), 1):
             with self.subTest(stage):
                 self.pause(sandbox)
                 self.dying(stage, "POST", f"/v2/sandboxes/{sandbox}/connect", {})
@@ -92,6 +101,7 @@ class CrashTest(LifecycleTest):
                 if not running:
                     self.assertEqual(host_objects(disks=False), [])
                     self.resume(sandbox)
+                self.assertEqual(self.told(sandbox), ["paused", "resumed"] * number)
                 self.goes_on(sandbox)
 
     def test_snapshot(self):
