@@ -129,6 +129,14 @@ TEST_F(LogTest, TheConsoleStandsInItsPlaceAmongTheEvents) {
               ElementsAre("sandbox i1 updated", "last"));
 }
 
+TEST_F(LogTest, ALifeBeginsBeforeTheWordsOfItsBoot) {
+  manager_.Put(Running("i1"));
+  manager_.events = {EventAt(kStart, EventKind::kCreated)};
+  manager_.events[0].console_lines = 2;
+  EXPECT_THAT(Messages(),
+              ElementsAre("sandbox i1 created", "first line", HasSubstr("second"), "last"));
+}
+
 TEST_F(LogTest, OneWhoseCreationIsForgottenStillSaysWhatItIs) {
   manager_.Put(Running("i1"));
   manager_.events = {EventAt(kStart + 9, EventKind::kUpdated)};

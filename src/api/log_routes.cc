@@ -62,6 +62,10 @@ Line OldestLine(const sandbox::SandboxInfo& info) {
   return {info.started_at_ms, fmt::format("sandbox {} created: from template '{}'", info.id, from)};
 }
 
+bool Begins(const sandbox::Event& event) {
+  return event.kind == sandbox::EventKind::kCreated || event.kind == sandbox::EventKind::kResumed;
+}
+
 // `events` in the order in which they happened.
 std::vector<Line> Merge(const std::vector<sandbox::Event>& events, std::string_view console,
                         const sandbox::SandboxInfo& info) {
@@ -69,11 +73,12 @@ std::vector<Line> Merge(const std::vector<sandbox::Event>& events, std::string_v
   if (events.empty() || events.front().kind != sandbox::EventKind::kCreated) {
     log.push_back(OldestLine(info));
   }
-  // Those of an earlier life know nothing of this console.
+  // Those of an earlier life know nothing of this console, and a life begins with its first event,
+  // though a guest that booted has said much by then.
   const std::string life = events.empty() ? std::string() : events.back().execution_id;
   ConsoleLines lines(console);
   for (const sandbox::Event& event : events) {
-    if (event.execution_id == life) lines.TakeUpTo(event.console_lines, log);
+    if (event.execution_id == life && !Begins(event)) lines.TakeUpTo(event.console_lines, log);
     const std::int64_t next = log.empty() ? event.at_ms : log.back().ms + 1;
     log.push_back({std::max(event.at_ms, next), EventWords(event)});
   }
