@@ -8,12 +8,12 @@ import pathlib
 import sys
 import unittest
 
-from harness import STATE, Daemon, DaemonTest
+from harness import STATE, Daemon, DaemonTest, wait_for
 from network_test import Internet
 
 # Web servers that note down what they were asked. Names with "two" in front are 203.0.113.2, all others .1.
 SERVER = r"""
-import http.server, json, pathlib, socket, ssl, struct, sys, threading
+import base64, hashlib, http.server, json, pathlib, socket, ssl, struct, sys, threading
 LOG = pathlib.Path(sys.argv[3]) / "requests"
 def dns():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("203.0.113.53", 53))
@@ -26,15 +26,55 @@ def dns():
         sock.sendto(query[:2] + b"\x81\x80\0\1" + struct.pack(">H", 1 if answer else 0) + b"\0\0\0\0" + query[12:end] + answer, peer)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    def note(self, body, **more):
+        with open(LOG, "a") as log:
+            log.write(json.dumps({"at": list(self.server.server_address), "path": self.path, "method": self.command,
+                                  "headers": self.headers.items(), "body": body, **more}) + "\n")
+    def frame(self):
+        # (opcode, payload) of one frame of a client; no opcode where it ended in order.
+        head = self.rfile.read(2)
+        if not head: return None, b""
+        assert head[0] & 0x70 == 0 and head[0] & 0x80 and head[1] & 0x80, head  # whole, and masked
+        size = head[1] & 0x7f
+        if size > 125: size = int.from_bytes(self.rfile.read(2 if size == 126 else 8), "big")
+        mask = self.rfile.read(4)
+        data = self.rfile.read(size)
+        whole = (int.from_bytes(data, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")).to_bytes(size, "big")
+        return head[0] & 15, whole
+    def send_frame(self, opcode, data):
+        size = bytes([len(data)]) if len(data) < 126 else struct.pack(">BH", 126, len(data)) if len(data) < 65536 else struct.pack(">BQ", 127, len(data))
+        self.wfile.write(bytes([0x80 | opcode]) + size + data)
+    def websocket(self):
+        # Greets, sends back what comes, leaves when told to.
+        self.close_connection = True
+        accept = hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        self.send_response(101); self.send_header("Upgrade", "websocket"); self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode()); self.end_headers()
+        sizes, left, end = [], False, "lost"
+        try:
+            self.connection.settimeout(30)
+            self.send_frame(1, b"welcome")
+            while True:
+                opcode, data = self.frame()
+                if opcode is None: end = "ended without a word"; break
+                if opcode == 8:
+                    end = f"{'answered' if left else 'closed'} {int.from_bytes(data[:2], 'big')} {data[2:].decode()}"
+                    if not left: self.send_frame(8, data)
+                    break
+                sizes.append(len(data))
+                left = data == b"leave"
+                self.send_frame(8, struct.pack(">H", 1001) + b"going away") if left else self.send_frame(opcode, data)
+            self.connection.unwrap()
+        except (OSError, AssertionError) as error: end += f" ({error!r})"
+        self.note(sum(sizes), frames=sizes, end=end)
     def answer(self):
+        if self.headers.get("Upgrade") == "websocket": return self.websocket()
         size = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(size)
         if self.headers.get("Transfer-Encoding") == "chunked":
             while size := int(self.rfile.readline(), 16): body += self.rfile.read(size); self.rfile.readline()
             self.rfile.readline()
-        with open(LOG, "a") as log:
-            log.write(json.dumps({"at": list(self.server.server_address), "path": self.path, "method": self.command,
-                                  "headers": self.headers.items(), "body": len(body)}) + "\n")
+        self.note(len(body))
         self.send_response(200); self.send_header("Content-Length", "6"); self.end_headers(); self.wfile.write(b"hello\n")
     do_GET = do_POST = do_PUT = do_TRACE = answer
     def log_message(self, *_): pass
@@ -54,6 +94,52 @@ threading.Event().wait()
 """
 VALUE = "s3cret-value-that-nobody-sees"
 RULES = {"api.example.test": [{"transform": {"headers": {"Authorization": "Bearer ${e2b.secrets.api-key}", "X-Plain": "yes"}}}]}
+# What is raw in RFC 6455, by hand: opens, waits for what the server says of itself, sends each frame only when the one before
+# has come back, and ends as it is told to. Prints what the server's end was.
+WEBSOCKET = r"""
+import base64, hashlib, os, socket, ssl, struct, sys
+how = sys.argv[1]
+raw = socket.create_connection(("api.example.test", 443), 15)
+raw.settimeout(15)
+sock = ssl.create_default_context().wrap_socket(raw, server_hostname="api.example.test")
+key = base64.b64encode(os.urandom(16))
+sock.sendall(b"GET /socket HTTP/1.1\r\nHost: api.example.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             b"Authorization: mine\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
+stream = sock.makefile("rb")
+status = stream.readline()
+assert status.startswith(b"HTTP/1.1 101 "), status
+head = {}
+while (line := stream.readline()) != b"\r\n":
+    name, _, value = line.decode().partition(":"); head[name.lower()] = value.strip()
+accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
+assert (head["upgrade"], head["sec-websocket-accept"]) == ("websocket", accept), head
+def send(opcode, data):
+    size = len(data)
+    sizes = bytes([0x80 | size]) if size < 126 else struct.pack(">BH", 254, size) if size < 65536 else struct.pack(">BQ", 255, size)
+    mask = os.urandom(4)
+    masked = int.from_bytes(data, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    sock.sendall(bytes([0x80 | opcode]) + sizes + mask + masked.to_bytes(size, "big"))
+def receive():
+    first, size = stream.read(2)
+    assert first & 0x80 and size < 128, "whole, and not masked"
+    if size > 125: size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
+    return first & 15, stream.read(size)
+assert receive() == (1, b"welcome")
+for opcode, data in ((1, b"a"), (2, b""), (1, b"b" * 125), (2, os.urandom(126)), (2, os.urandom(65535)), (2, os.urandom(300_000)), (1, b"z")):
+    send(opcode, data)
+    assert receive() == (opcode, data), len(data)
+if how == "close":
+    send(8, struct.pack(">H", 1000) + b"bye")
+elif how == "leave":
+    send(1, b"leave")
+if how != "vanish":
+    opcode, data = receive()
+    assert opcode == 8, opcode
+    if how == "leave": send(8, data)
+    assert stream.read() == b"", "nothing after the close"
+    print(int.from_bytes(data[:2], "big"), data[2:].decode())
+sock.unwrap()
+"""
 # Everything that a guest could look for it in.
 SEARCH = f"""
 for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; tr '\\0' '\\n' < $p/cmdline; done 2>/dev/null > /tmp/processes
@@ -150,6 +236,19 @@ class TransformTest(DaemonTest):
             self.assertTrue(answer.stdout.endswith(status), (arguments, answer.stdout, answer.stderr))
             self.assertNotIn(VALUE, answer.stdout)
         self.assertEqual(self.requests(), [])
+
+    def test_websockets_pass_with_the_secret_in_their_upgrade(self):
+        sandbox = self.create()
+        for how, seen, end in (("close", "1000 bye\n", "closed 1000 bye"), ("leave", "1001 going away\n", "answered 1001 going away"),
+                               ("vanish", "", "ended without a word")):
+            with self.subTest(how):
+                ran = self.guest(sandbox, "python3", "-c", WEBSOCKET, how)
+                self.assertEqual((ran.returncode, ran.stdout), (0, seen), ran.stderr)
+                wait_for(lambda: self.log.stat().st_size, 10, "the server has seen the end")
+                [(address, port, headers, entry)] = self.requests()
+                self.assertEqual((address, port, headers["authorization"]), ("203.0.113.1", 443, f"Bearer {VALUE}"))
+                self.assertEqual(entry["frames"], [1, 0, 125, 126, 65535, 300_000, 1] + [5] * (how == "leave"))
+                self.assertEqual(entry["end"], end)
 
     def test_secrets_change_and_go(self):
         sandbox = self.create()
