@@ -10,8 +10,6 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
-#include "intercept/body.h"
-
 namespace tinderbox::intercept {
 namespace {
 
@@ -149,21 +147,23 @@ net::Task<bool> Bridge::ServeOne() {
                     request.error().message());
     co_return false;
   }
-  if (const Result<> sent = co_await SendHead(*request); !sent) {
+  Body body(request->body);
+  if (const Result<> sent = co_await SendHead(*request, body); !sent) {
     if (!current_ && !closed_ && !ending_) co_await Refuse(502, sent.error().message());
     Close(true);
     co_return false;
   }
   if (request->close) last_ = true;
-  if (const Result<> sent = co_await SendBody(request->body); !sent) {
+  if (const Result<> sent = co_await SendBody(body); !sent) {
     if (!ending_) Close(true);
     co_return false;
   }
   co_return co_await AwaitAnswer();
 }
 
-// The guest is told of what fails before the server has heard anything.
-net::AsyncResult<> Bridge::SendHead(const RequestText& request) {
+// The guest is told of what fails before the server has heard anything. What is here of the body
+// goes with the head, in one piece: each one costs both ends a packet and a turn.
+net::AsyncResult<> Bridge::SendHead(const RequestText& request, Body& body) {
   CO_TRY(net::HeaderList set, co_await options_.headers());
   std::string head = Rewrite(request, set);
   for (const auto& [name, value] : set) Wipe(const_cast<std::string&>(value));
@@ -183,13 +183,23 @@ net::AsyncResult<> Bridge::SendHead(const RequestText& request) {
                      self->changed_.cancel();
                    });
   }
-  const Result<> sent = co_await server_->Write(head);
+  const Result<std::size_t> behind = body.Take(in_);
+  if (!behind) {
+    Wipe(head);
+    co_return std::unexpected(behind.error());
+  }
+  // Not appended to the head: a text that moves to grow leaves its bytes behind.
+  std::string piece;
+  piece.reserve(head.size() + *behind);
+  piece.append(head).append(in_, 0, *behind);
   Wipe(head);
+  in_.erase(0, *behind);
+  const Result<> sent = co_await server_->Write(piece);
+  Wipe(piece);
   co_return sent;
 }
 
-net::AsyncResult<> Bridge::SendBody(const Framing& framing) {
-  Body body(framing);
+net::AsyncResult<> Bridge::SendBody(Body& body) {
   while (!body.done()) {
     if (in_.empty()) {
       in_.resize(kBuffer);
@@ -291,14 +301,17 @@ net::AsyncResult<bool> Bridge::AnswerOne() {
     if (n == 0) co_return Fail(Code::kUnavailable, "the server ends within its answer");
   }
   if (!current_) co_return Fail(Code::kInvalidArgument, "the server answers without being asked");
-  const std::string head = out_.substr(0, length);
-  out_.erase(0, length);
+  const std::string_view head = std::string_view(out_).substr(0, length);
   CO_TRY(const ResponseText response, ParseResponse(head, current_->to_head));
   const bool switched = response.status == 101;
   if (switched && !current_->upgrade) {
     co_return Fail(Code::kInvalidArgument, "the server leaves HTTP without being asked");
   }
-  CO_TRY_VOID(co_await client_->Write(head));
+  // What is here of the body goes with the head.
+  Body body(response.status < 200 ? Framing{} : response.body);
+  CO_TRY(const std::size_t behind, body.Take(std::string_view(out_).substr(length)));
+  CO_TRY_VOID(co_await client_->Write(std::string_view(out_).substr(0, length + behind)));
+  out_.erase(0, length + behind);
   if (switched) {
     raw_ = true;
     current_.reset();
@@ -307,15 +320,14 @@ net::AsyncResult<bool> Bridge::AnswerOne() {
     co_return false;
   }
   if (response.status < 200) co_return true;
-  CO_TRY_VOID(co_await AnswerBody(response.body));
+  CO_TRY_VOID(co_await AnswerBody(body));
   if (response.close || last_) co_return false;
   current_.reset();
   changed_.cancel();
   co_return true;
 }
 
-net::AsyncResult<> Bridge::AnswerBody(const Framing& framing) {
-  Body body(framing);
+net::AsyncResult<> Bridge::AnswerBody(Body& body) {
   while (!body.done()) {
     if (out_.empty()) {
       CO_TRY(const std::size_t n, co_await FillAnswer());

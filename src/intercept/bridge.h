@@ -11,6 +11,7 @@
 #include <string>
 
 #include "intercept/authority.h"
+#include "intercept/body.h"
 #include "intercept/http_head.h"
 #include "intercept/stream.h"
 #include "net/http_server.h"
@@ -62,14 +63,14 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   net::Task<bool> ServeOne();
   net::AsyncResult<std::size_t> ReadHead();
   net::AsyncResult<RequestText> Check(std::size_t length);
-  net::AsyncResult<> SendHead(const RequestText& request);
-  net::AsyncResult<> SendBody(const Framing& framing);
+  net::AsyncResult<> SendHead(const RequestText& request, Body& body);
+  net::AsyncResult<> SendBody(Body& body);
   net::Task<bool> AwaitAnswer();
   net::Task<> Refuse(unsigned status, std::string why);
 
   net::Task<> Answers();
   net::AsyncResult<bool> AnswerOne();
-  net::AsyncResult<> AnswerBody(const Framing& framing);
+  net::AsyncResult<> AnswerBody(Body& body);
   net::AsyncResult<std::size_t> FillAnswer();
 
   net::AsyncResult<> PassRaw(Stream& from, std::string& buffered, Stream& to);

@@ -61,6 +61,11 @@ class End {
     got_.erase(0, size);
     return text;
   }
+  // What came in one piece.
+  std::string ReadOnce() {
+    if (got_.empty()) Fill();
+    return std::exchange(got_, {});
+  }
   std::string ReadHead() { return ReadUntil("\r\n\r\n"); }
   std::string ReadAll() {
     while (Fill()) {
