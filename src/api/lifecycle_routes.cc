@@ -156,9 +156,9 @@ Answer Fork(ControlContext& context, const Request& request) {
     if (child) {
       boost::json::object out = SandboxJson(*child, context.domain);
       if (*timings) AddTimings(out, *child);
-      list.push_back({{"sandbox", std::move(out)}});
+      list.emplace_back(boost::json::object{{"sandbox", std::move(out)}});
     } else {
-      list.push_back({{"error", ErrorJson(child.error())}});
+      list.emplace_back(boost::json::object{{"error", ErrorJson(child.error())}});
     }
   }
   return JsonAnswer(201, std::move(list));
