@@ -32,8 +32,9 @@ struct EventQuery {
   bool ascending = false;  // the oldest first; else the newest
 };
 
-// The table of events, in the order in which they were written. Like the store that it belongs to:
-// blocks, safe from any thread.
+// The table of events: one sandbox's in the order in which they were written, those of all by their
+// times (of events that come at once, an earlier one may be written later). Like the store that it
+// belongs to: blocks, safe from any thread.
 class EventTable {
  public:
   virtual ~EventTable() = default;

@@ -96,6 +96,15 @@ TEST_F(EventTableTest, QueriesFilterOrderAndPage) {
   EXPECT_EQ(Times({.sandbox_id = "", .kinds = {"') OR 1=1 --"}}), Numbers{});
 }
 
+TEST_F(EventTableTest, ThoseOfAllAreOrderedByTimeAndThoseOfOneAsTheyWereWritten) {
+  for (const int at : {5, 3, 4}) ASSERT_TRUE(store_->RecordEvent(Event(at, "updated", "i1")));
+  ASSERT_TRUE(store_->RecordEvent(Event(2, "updated", "i2")));
+  EXPECT_EQ(Times({}), (Numbers{5, 4, 3, 2}));
+  EXPECT_EQ(Times({.sandbox_id = "", .ascending = true}), (Numbers{2, 3, 4, 5}));
+  EXPECT_EQ(Times({.sandbox_id = "i1"}), (Numbers{4, 3, 5}));
+  EXPECT_EQ(Times({.sandbox_id = "i1", .ascending = true}), (Numbers{5, 3, 4}));
+}
+
 TEST_F(EventTableTest, OldOnesAndTooManyGo) {
   for (int at = 1; at <= 10; ++at) ASSERT_TRUE(store_->RecordEvent(Event(at, "updated", "i1")));
   EXPECT_EQ(store_->Events().Prune(4, 100).value(), 3u);

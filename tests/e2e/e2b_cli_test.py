@@ -147,7 +147,7 @@ class E2bCli(DaemonTest):
         lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
         self.assertTrue(lines, logs)
         self.assertIn("console", logs)
-        self.assertIn("created from template 'base'", logs)
+        self.assertIn("created: from template 'base'", logs)
         metrics = self.e2b("sandbox", "metrics", "--format", "json", sandbox).stdout
         self.assertIn("cpuUsedPct", metrics)
         self.assertIn("memTotal", metrics)

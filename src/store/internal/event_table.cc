@@ -56,9 +56,13 @@ Result<> SqliteEvents::Append(const EventRecord& event) {
 
 Result<std::vector<EventRecord>> SqliteEvents::List(const EventQuery& query) {
   const std::lock_guard lock(mutex_);
+  const std::string way = query.ascending ? "ASC" : "DESC";
+  // What one sandbox went through has an order of its own, whatever the clock did meanwhile.
+  const std::string order = query.sandbox_id.empty() ? fmt::format("at {0}, number {0}", way)
+                                                     : fmt::format("number {}", way);
   Statement s = TRY(database_.Prepare(
-      fmt::format("SELECT {} FROM sandbox_events{} ORDER BY number {} LIMIT ?1 OFFSET ?2", kColumns,
-                  Where(query), query.ascending ? "ASC" : "DESC")));
+      fmt::format("SELECT {} FROM sandbox_events{} ORDER BY {} LIMIT ?1 OFFSET ?2", kColumns,
+                  Where(query), order)));
   Bind(s, query);
   std::vector<EventRecord> events;
   while (TRY(s.Step())) events.push_back(Read(s));
