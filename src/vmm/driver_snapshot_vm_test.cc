@@ -51,7 +51,7 @@ class DriverSnapshot : public DriverTest, public testing::WithParamInterface<Dri
     if (!from.state.empty()) spec.kernel = spec.initrd = "";  // they are in the guest's memory
     spec.snapshots = true;
     spec.snapshot_dir = fmt::format("{}/{}.snapshots", files_, id);
-    EXPECT_TRUE(sys::MakeDirs(spec.snapshot_dir));
+    EXPECT_TRUE(sys::MakeDirs(spec.snapshot_dir, 0700));  // as the storage pool makes it
     return spec;
   }
   SnapshotPaths Paths(const std::string& name) const {

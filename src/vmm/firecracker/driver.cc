@@ -103,8 +103,9 @@ class FirecrackerDriver : public Driver {
     const auto context = [&] { return fmt::format("start VM '{}'", spec.id); };
     const LaunchPlan plan = TRY_CTX(Plan(spec), context());
     TRY_CTX(CheckFiles(spec), context());
+    if (spec.snapshots)
+      TRY_CTX(SnapshotFiles::PrepareDirectory(spec.snapshot_dir, spec.gid), context());
     StartingVm starting(TRY_CTX(vmm::Launch(plan.launch, deadline), context()).vm);
-    if (spec.snapshots) TRY_CTX(SnapshotFiles::Forget(spec.snapshot_dir), context());
     if (auto configured = Configure(starting, plan.requests, deadline); !configured)
       return std::unexpected(
           starting.Explain(std::move(configured).error()).WithContext(context()));

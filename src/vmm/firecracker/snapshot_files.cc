@@ -87,8 +87,15 @@ Result<SnapshotFiles> SnapshotFiles::Create(LaunchedVm& vm) {
   return files;
 }
 
-Result<> SnapshotFiles::Forget(const std::string& directory) {
-  return sys::RemoveFile(fmt::format("{}/{}", directory, kLatest));
+Result<> SnapshotFiles::PrepareDirectory(const std::string& path, gid_t gid) {
+  const auto directory = TRY(sys::Open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  if (::fchown(directory.get(), 0, gid) != 0)
+    return FailErrno(errno, fmt::format("change the owner of '{}'", path));
+  if (::fchmod(directory.get(), 0710) != 0)
+    return FailErrno(errno, fmt::format("change the mode of '{}'", path));
+  if (::unlinkat(directory.get(), kLatest, 0) != 0 && errno != ENOENT)
+    return FailErrno(errno, fmt::format("remove '{}/{}'", path, kLatest));
+  return {};
 }
 
 Result<> SnapshotFiles::CheckBase(sys::FdRef base) const {

@@ -25,8 +25,9 @@ class SnapshotFiles {
   SnapshotFiles& operator=(SnapshotFiles&&) = delete;
   ~SnapshotFiles();
 
-  // Forgets what an earlier VM has left in the directory of this new one.
-  static base::Result<> Forget(const std::string& directory);
+  // Readies `directory` for a new VM whose VMM runs with the group `gid`: the VMM may open the
+  // files that we create there, and create none. Forgets what an earlier VM has left in it.
+  static base::Result<> PrepareDirectory(const std::string& directory, gid_t gid);
 
   // Fills the memory file with `base`, over which a Diff snapshot then writes. Firecracker tells
   // what has changed since its latest snapshot, whatever became of that, so anything but that one's
