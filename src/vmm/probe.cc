@@ -77,6 +77,11 @@ std::string_view VerdictName(KvmReport::Verdict verdict) {
   return "unknown";
 }
 
+bool LoadMayExplain(const KvmFacts& facts) {
+  if (facts.timed_out) return true;
+  return facts.stage >= kShortLoop && facts.mips < kNativeMips;
+}
+
 KvmReport JudgeKvm(const KvmFacts& facts) {
   using enum KvmReport::Verdict;
   if (facts.open_errno != 0) return JudgeOpen(facts.open_errno);

@@ -21,7 +21,7 @@ struct KvmReport {
   };
   Verdict verdict = Verdict::kAbsent;
   std::string detail;  // why, in words for people, fit to follow "KVM: "
-  double mips = 0;     // million instructions a second in a tight loop; 0 where it never ran
+  double mips = 0;     // million instructions a second in a tight loop; 0 if it never ran
 
   bool operator==(const KvmReport&) const = default;
 };
@@ -29,9 +29,10 @@ struct KvmReport {
 // "absent", "unusable", "slow", "whole"
 std::string_view VerdictName(KvmReport::Verdict verdict);
 
-// Runs the probe guest in a child process of its own, which is killed when it does not end in time:
-// takes 2-100 ms where KVM behaves, never more than 4 s, and a KVM that misbehaves cannot hurt the
-// caller. Blocks; safe from any thread.
+// Runs the probe guest in a child process, which is killed if it does not end in time. A result
+// that a busy host may have caused is tried again, at most twice. Takes 2-300 ms if KVM behaves,
+// never more than 12 s, and a KVM that misbehaves cannot hurt the caller. Blocks; safe from any
+// thread.
 KvmReport ProbeKvm();
 
 // What the probe saw, before it is judged. Separate so that every verdict can be tested.
@@ -51,5 +52,9 @@ struct KvmFacts {
 enum ProbeStage : int { kNothing, kLongMode, kShortLoop, kCmpxchg16b, kXsave, kLongLoop };
 
 KvmReport JudgeKvm(const KvmFacts& facts);
+
+// Whether load on the host, instead of KVM itself, may explain why the facts are not those of a
+// whole KVM: the guest ran out of time, or ran slowly because something else had the processor.
+bool LoadMayExplain(const KvmFacts& facts);
 
 }  // namespace tinderbox::vmm

@@ -116,11 +116,37 @@ TEST(JudgeKvm, TimeoutIsSaid) {
   EXPECT_THAT(JudgeKvm(facts).detail, HasSubstr("in time"));
 }
 
-// Whatever this host has: an answer with words, in bounded time, and the same verdict twice.
+TEST(LoadMayExplain, WhatABusyHostCanCause) {
+  KvmFacts facts = Whole();
+  EXPECT_FALSE(LoadMayExplain(facts));
+  facts.mips = 40;  // preempted in the middle of the loop
+  EXPECT_TRUE(LoadMayExplain(facts));
+  facts = Whole();
+  facts.stage = kNothing;
+  facts.mips = 0;
+  facts.timed_out = true;
+  EXPECT_TRUE(LoadMayExplain(facts));
+}
+
+TEST(LoadMayExplain, WhatItCannotCause) {
+  KvmFacts absent;
+  absent.open_errno = ENOENT;
+  EXPECT_FALSE(LoadMayExplain(absent));
+  KvmFacts refused;
+  refused.api_version = 12;
+  refused.failed_call = "KVM_CREATE_VM";
+  EXPECT_FALSE(LoadMayExplain(refused));
+  KvmFacts stopped = Whole();
+  stopped.stage = kShortLoop;  // cmpxchg16b made the guest exit
+  stopped.exit_reason = 17;
+  EXPECT_FALSE(LoadMayExplain(stopped));
+}
+
+// Any host: a verdict with a reason, in bounded time, and the same one twice.
 TEST(ProbeKvm, AnswersSoonAndTwiceTheSame) {
   const auto begin = std::chrono::steady_clock::now();
   const KvmReport first = ProbeKvm();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2500));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(12));
   EXPECT_FALSE(first.detail.empty());
   EXPECT_EQ(first.mips > 0, first.verdict == Verdict::kSlow || first.verdict == Verdict::kWhole);
   EXPECT_EQ(ProbeKvm().verdict, first.verdict);
