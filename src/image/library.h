@@ -36,11 +36,14 @@ enum class SavedKind {
   kFork,      // <pool>/forks/<id>: until the children run
 };
 
-// The VM whose memory was saved: it goes on only in one like it.
+// The VM whose memory was saved: only a compatible one can restore it. vmm::Capabilities says what
+// the values mean.
 struct SavedVm {
   std::string vmm, vmm_version, accelerator;
+  std::string state_format;   // empty: unknown, so that only the same version of the VMM reads it
   std::string cpu;            // what the CPU's state depends on
-  std::uint64_t tsc_khz = 0;  // 0: of no importance
+  std::string cpu_features;   // empty: unknown
+  std::uint64_t tsc_khz = 0;  // 0: does not matter
   std::string kernel;         // its version, for people: the kernel itself is in the memory
   bool operator==(const SavedVm&) const = default;
 };
@@ -103,7 +106,7 @@ struct VmFiles {
   std::string disk;          // its own, writable, owned by its uid
   std::string memory_base;   // what its memory begins as: shared with all that begin as the same
   std::string state;         // to restore; empty: it boots
-  std::string snapshot_dir;  // root's own, for a VMM that writes its snapshots itself
+  std::string snapshot_dir;  // for a VMM that writes its snapshots itself
 };
 struct VmFilesOptions {
   std::string sandbox_id;

@@ -11,10 +11,10 @@ namespace tinderbox::sandbox {
 
 std::string_view AcceleratorName(vmm::Accelerator accelerator);  // "kvm", "tcg"
 
-// What memory that is saved now was saved of.
+// Describes the VM of memory that is saved now.
 image::SavedVm SavedVmOf(const vmm::Capabilities& driver, const std::string& kernel_version);
 
-// Why saved memory cannot go on under `driver`, in words; empty where it can.
+// Why `driver` cannot restore the saved memory, for a person; empty if it can.
 std::string MisfitOf(const image::SavedVm& saved, const vmm::Capabilities& driver);
 
 }  // namespace tinderbox::sandbox

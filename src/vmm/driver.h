@@ -55,8 +55,9 @@ struct VmSpec {
   bool start_paused = false;  // with `state`: Launch leaves the restored guest standing still
   // Whether Snapshot will be called. To Firecracker it costs the guest a fault per changed page.
   bool snapshots = false;
-  // With `snapshots`, Firecracker alone: a host directory, owned and writable by root only, where
-  // it writes what Snapshot then copies; on the file system of the snapshots, for reflinks.
+  // With `snapshots`, Firecracker alone: an existing host directory of this VM's own, where the VMM
+  // writes what Snapshot then copies; on the file system of the snapshots, for reflinks. Launch
+  // gives it the owner and mode that it needs: root's, and `gid` may pass through it.
   std::string snapshot_dir;
 
   bool operator==(const VmSpec&) const = default;
@@ -69,12 +70,18 @@ struct Capabilities {
   std::string version;  // as the binary reports it
   std::string binary;   // host path
   Accelerator accelerator = Accelerator::kTcg;
-  // What the state of a guest's CPU depends on, besides the VMM: with KVM the host's CPU, its
-  // features included. A snapshot goes on only where it is the same.
+  // The version of the format in which this VMM writes a guest's state, if it numbers that format:
+  // it reads what has the same major and no later minor number. Empty: only the same version of the
+  // VMM reads a state.
+  std::string state_format;
+  // What the state of a guest's CPU depends on, besides the VMM. With KVM the host's CPU: its name,
+  // "family/model/stepping", and a digest of its features. A state fits a CPU that is the same, or
+  // one that differs in nothing but that it has more features.
   std::string cpu;
-  // Under TCG a guest's time stamp counter is the host's, and its kernel was told this rate at
-  // boot: where it differs by more than the error of a measurement (some parts in a million), the
-  // clock of a restored guest would be wrong. 0 where it does not matter.
+  std::string cpu_features;  // with KVM: the features, as /proc/cpuinfo lists them; else empty
+  // Under TCG a guest's time stamp counter is the host's, and its kernel learned this rate at boot.
+  // If it differs by more than the error of a measurement (some parts in a million), the clock of a
+  // restored guest would be wrong. 0 if it does not matter.
   std::uint64_t tsc_khz = 0;
   bool runs_linux = false;  // an unmodified Linux guest boots with this accelerator here
   bool disk_hotplug = false;

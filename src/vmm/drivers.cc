@@ -121,11 +121,17 @@ Result<std::unique_ptr<Driver>> OpenFirecracker(const std::string& binary,
     return std::unexpected(
         Error(Code::kFailedPrecondition, fmt::format("{}: {}", context(), kvm.detail))
             .WithRemedy("Use QEMU, which needs no KVM, or enable KVM on this host."));
+  // Without the number (a version that has no such flag), only the same version reads a state.
+  const auto format =
+      ReadVersion(binary, "v", base::Deadline::After(kVersionAllowed), "--snapshot-version");
+  HostCpu cpu = ReadHostCpu();
   Capabilities capabilities = {.vmm = "firecracker",
                                .version = version.ToString(),
                                .binary = binary,
                                .accelerator = Accelerator::kKvm,
-                               .cpu = HostCpu(),
+                               .state_format = format ? format->ToString() : "",
+                               .cpu = std::move(cpu.name),
+                               .cpu_features = std::move(cpu.features),
                                .runs_linux = kvm.verdict == KvmReport::Verdict::kWhole,
                                .disk_hotplug = false,
                                .diff_snapshots = true,
@@ -160,7 +166,9 @@ Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const Driver
   capabilities.writable_memory_base = programs.memory_opener.empty();
   HostFacts host = TRY(MeasureHost());
   // An emulated CPU is the same on every host.
-  capabilities.cpu = whole ? HostCpu() : "qemu max";
+  HostCpu cpu = whole ? ReadHostCpu() : HostCpu{.name = "qemu max", .features = ""};
+  capabilities.cpu = std::move(cpu.name);
+  capabilities.cpu_features = std::move(cpu.features);
   if (!whole) capabilities.tsc_khz = host.tsc_khz;
   return qemu::MakeDriver(std::move(capabilities), std::move(programs), std::move(host));
 }

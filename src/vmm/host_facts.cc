@@ -83,11 +83,13 @@ std::string CpuField(std::string_view cpuinfo, std::string_view name) {
 
 }  // namespace
 
-std::string HostCpu() {
+HostCpu ReadHostCpu() {
   const std::string info = sys::ReadFile("/proc/cpuinfo").value_or("");
-  return fmt::format("{} {}/{}/{} {:016x}", CpuField(info, "model name"),
-                     CpuField(info, "cpu family"), CpuField(info, "model"),
-                     CpuField(info, "stepping"), Digest(CpuField(info, "flags")));
+  std::string features = CpuField(info, "flags");
+  std::string name =
+      fmt::format("{} {}/{}/{} {:016x}", CpuField(info, "model name"), CpuField(info, "cpu family"),
+                  CpuField(info, "model"), CpuField(info, "stepping"), Digest(features));
+  return {.name = std::move(name), .features = std::move(features)};
 }
 
 base::Result<HostFacts> MeasureHost() {

@@ -21,8 +21,12 @@ struct HostFacts {
   bool operator==(const HostFacts&) const = default;
 };
 
-// The host's CPU: its name and stepping, and a short digest of the features that the kernel found.
-std::string HostCpu();
+// The host's CPU, as Capabilities::cpu and Capabilities::cpu_features describe it.
+struct HostCpu {
+  std::string name;
+  std::string features;
+};
+HostCpu ReadHostCpu();
 
 // Blocks for about 20 ms.
 base::Result<HostFacts> MeasureHost();

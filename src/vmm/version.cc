@@ -47,9 +47,9 @@ Result<Version> ParseVersion(std::string_view text, std::string_view word) {
 }
 
 Result<Version> ReadVersion(const std::string& binary, std::string_view word,
-                            base::Deadline deadline) {
+                            base::Deadline deadline, const std::string& flag) {
   sys::ToolSpec tool;
-  tool.argv = {binary, "--version"};
+  tool.argv = {binary, flag};
   tool.max_output = 16 << 10;
   tool.deadline = deadline;
   const auto context = [&] { return fmt::format("ask '{}' for its version", binary); };

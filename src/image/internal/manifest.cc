@@ -229,7 +229,9 @@ std::string ToJson(const TemplateManifest& manifest) {
                         {"vmm", info.vm->vmm},
                         {"vmmVersion", info.vm->vmm_version},
                         {"accelerator", info.vm->accelerator},
+                        {"stateFormat", info.vm->state_format},
                         {"cpu", info.vm->cpu},
+                        {"cpuFeatures", info.vm->cpu_features},
                         {"tscKhz", info.vm->tsc_khz},
                         {"kernel", info.vm->kernel},
                         {"agentToken", info.agent_token},
@@ -276,6 +278,10 @@ Result<> ParseMemory(const json::object& object, TemplateManifest& manifest) {
   vm.vmm_version = fields.Text("vmmVersion", 64);
   vm.accelerator = fields.Text("accelerator", 64);
   vm.cpu = fields.Text("cpu");
+  // Manifests of version 0.1 and earlier lack these two.
+  if (value->get_object().contains("stateFormat")) vm.state_format = fields.Text("stateFormat", 64);
+  if (value->get_object().contains("cpuFeatures"))
+    vm.cpu_features = fields.Text("cpuFeatures", 8192);
   vm.tsc_khz = fields.Number("tscKhz", 0, 1ull << 40);
   vm.kernel = fields.Text("kernel", 128);
   manifest.info.agent_token = fields.Text("agentToken", 256);

@@ -131,7 +131,9 @@ TEST(ManifestTest, KeepsWhatMemoryWasSavedOf) {
   written.info.vm = SavedVm{.vmm = "qemu",
                             .vmm_version = "7.2.22",
                             .accelerator = "tcg",
+                            .state_format = "6.0.0",
                             .cpu = "qemu max",
+                            .cpu_features = "avx avx2",
                             .tsc_khz = 2500123,
                             .kernel = "6.1.0-41-cloud-amd64"};
   written.info.agent_token = "secret";
