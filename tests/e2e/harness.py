@@ -23,6 +23,9 @@ BUILD = pathlib.Path(os.environ.get("TINDERBOX_BUILD", ROOT / "build/release"))
 STATE = pathlib.Path(os.environ.get("TINDERBOX_TEST_STATE", ROOT / "build/test-state"))
 RUN = pathlib.Path("/run/tinderbox-e2e")
 PREFIX = "tbe"
+# On the emulated machine with KVM (tests/kvm): the VMM that is tested, and how many times slower it is.
+VMM = os.environ.get("TINDERBOX_TEST_VMM", "auto")
+PATIENCE = float(os.environ.get("TINDERBOX_TEST_PATIENCE", "1"))
 
 CONFIG = """
 listen = "127.0.0.1:{port}"
@@ -32,6 +35,7 @@ run_dir = "{run}"
 warden = "{build}/src/warden/tinderbox-warden"
 agent = "{build}/src/agent/tinderbox-agent"
 vmm = "{vmm}"
+firecracker = "{firecracker}"
 
 [network]
 prefix = "{prefix}"
@@ -41,6 +45,7 @@ ready_slots = {slots}
 
 [limits]
 cgroup = "tinderbox-e2e"
+boot_seconds = {boot_seconds}
 
 [pool]
 ready = {ready}
@@ -61,8 +66,8 @@ def free_port():
 
 
 def wait_for(condition, seconds, what):
-    """Waits until condition() is true and returns its value; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Waits until condition() is true and returns its value; fails after `seconds` (times PATIENCE)."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
@@ -75,7 +80,7 @@ def wait_for(condition, seconds, what):
 class Daemon:
     """A tinderboxd of the tests' own. start() and stop() may alternate; sandboxes live on."""
 
-    def __init__(self, vmm="auto", extra="", extra_top="", ready=0, slots=0):
+    def __init__(self, vmm=VMM, extra="", extra_top="", ready=0, slots=0):
         self.port = free_port()
         self.process = None
         self.vmm, self.extra, self.extra_top, self.ready, self.slots = vmm, extra, extra_top, ready, slots
@@ -88,7 +93,9 @@ class Daemon:
     def write_config(self):
         self.config.write_text(
             self.extra_top
-            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm, ready=self.ready, slots=self.slots)
+            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm,
+                            firecracker=os.environ.get("TINDERBOX_FIRECRACKER", ""),
+                            boot_seconds=int(60 * PATIENCE), ready=self.ready, slots=self.slots)
             + self.extra
         )
 
@@ -113,7 +120,7 @@ class Daemon:
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(30 * PATIENCE)
         self.process = None
 
     def kill(self):
@@ -151,7 +158,7 @@ class Daemon:
             options.pop("stdin")
         result = subprocess.run(
             [program("tinderbox"), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text, timeout=timeout,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text, timeout=timeout * PATIENCE,
             env=self.environment(), **options,
         )
         if check and result.returncode != 0:
@@ -184,7 +191,7 @@ class Daemon:
             headers={"X-API-KEY": key, "Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60 * PATIENCE) as answer:
                 status, head, data = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             status, head, data = error.code, error.headers, error.read()
@@ -240,7 +247,7 @@ def host_objects(disks=True):
         found += [f"run {p}" for p in RUN.glob("vm/*")]
         found += [f"disk {p}" for p in STATE.glob("pool/sandboxes/*" if disks else "pool/sandboxes/*/disk.img")]
         found += [f"half-made {p}" for p in [*STATE.glob("pool/captures/*"), *STATE.glob("pool/forks/*")]]
-        found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob("*/tinderbox-e2e/*/")]
+        found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob("**/tinderbox-e2e/*/")]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             comm = read(f"/proc/{pid}/comm").strip()
             # Wardens carry the VM's id on their command line; ours are those whose VMs we made.

@@ -141,10 +141,11 @@ class JailTest(DaemonTest):
         self.assertEqual(read(f"/proc/{pid}/environ"), "")
         inside = set(os.listdir(f"/proc/{pid}/root/"))
         self.assertIn("rootfs.ext4", inside)
-        # What it was booted of, or restored from; and, for QEMU, its own files.
+        # What it was booted or restored from, and what its VMM needs.
         self.assertTrue(inside & {"vmlinux", "memory.img"}, inside)
-        self.assertLessEqual(inside, {"vmlinux", "initrd.img", "memory.img", "rootfs.ext4", "dev", "run", "etc", "usr",
-                                      "lib", "lib32", "lib64", "bin", "sbin", "qemu-memory.so"})
+        of_vmm = {"firecracker": {"vmm", "vmm.state", "snapshots"},
+                  "qemu": {"etc", "usr", "lib", "lib32", "lib64", "bin", "sbin", "qemu-memory.so"}}[record["vmm"]["name"]]
+        self.assertLessEqual(inside, {"vmlinux", "initrd.img", "memory.img", "rootfs.ext4", "dev", "run"} | of_vmm)
         self.assertNotEqual(os.stat(f"/proc/{pid}/root/").st_dev, os.stat("/").st_dev, "a file system of its own")
         self.assertLessEqual(set(os.listdir(f"/proc/{pid}/root/dev")), {"net", "kvm", "urandom", "null"})
         mounts = read(f"/proc/{pid}/mountinfo").splitlines()
