@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The Tinderbox authors
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the emulated machine: QEMU, its serial ports, deadlines, and what it leaves in its log directory."""
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+
+from parts import Failed
+
+MEMORY_MIB = 6000
+READY_SECONDS = 300  # measured: 25 to 60
+SILENT_SECONDS = 100  # the machine reports every 5 s that it lives, 15 to 40 s after its start
+
+
+class Hung(Failed):
+    """The machine has stopped reporting. `before_ready`: the known hang at start, worth another try."""
+
+    def __init__(self, what, before_ready):
+        super().__init__(what)
+        self.before_ready = before_ready
+
+
+@contextlib.contextmanager
+def only_one():
+    """Two machines on one host would starve each other. The kernel drops the name when we end, in whatever way."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind("\0kvm-machine.tinderbox-tests")
+        except OSError:
+            raise Failed("another emulated machine runs on this host. Wait until it has ended.") from None
+        yield
+
+
+class Machine:
+    def __init__(self, parts, disk, logs, environment, scenarios):
+        """`scenarios`: (vmm, name, tests) each, in their order. `logs` is made; it must not exist."""
+        self.parts, self.disk, self.logs = parts, disk, logs
+        self.environment = {**environment, "MACHINE_SCENARIOS": json.dumps(scenarios),
+                            "MACHINE_MODULES": parts.modules()}
+
+    def command(self):
+        initramfs = self.logs / "initramfs"
+        self.parts.initramfs(initramfs, self.environment)
+        append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet"
+        return [
+            "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max",
+            "-smp", "2", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+            "-serial", f"file:{self.logs}/console.log", "-serial", "stdio",
+            "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+            "-virtfs", f"local,path={self.logs},mount_tag=logs,security_model=none",
+            # The disk's changes go to an unlinked temporary file.
+            "-drive", f"file={self.disk},format=raw,if=virtio,cache=unsafe,snapshot=on",
+            "-kernel", self.parts.kernel(), "-initrd", initramfs, "-append", append,
+        ]
+
+    def run(self, on_line, seconds):
+        """Calls on_line(words) for each report. Returns the exit status of the scenarios.
+
+        Raises Hung if the machine stops reporting, Failed if it ends without a result or not within `seconds`.
+        """
+        self.logs.mkdir(parents=True)
+        with open(self.logs / "qemu.log", "wb") as errors:
+            qemu = subprocess.Popen([str(part) for part in self.command()], stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, stderr=errors, preexec_fn=die_with_parent,
+                                    env={**os.environ, "TMPDIR": "/var/tmp"})
+        try:
+            return self.follow(qemu.stdout, on_line, time.monotonic() + seconds)
+        finally:
+            qemu.kill()
+            qemu.wait()
+            qemu.stdout.close()
+            (self.logs / "initramfs").unlink(missing_ok=True)
+
+    def follow(self, pipe, on_line, end):
+        began = heard = time.monotonic()
+        ready, status = False, None
+        for line in lines(pipe):
+            now = time.monotonic()
+            if line is not None:
+                heard = now
+                words = line.split()
+                if words[:1] == ["ready"]:
+                    ready = True
+                elif words[:1] == ["end"]:
+                    return int(words[1])
+                elif words[:1] == ["broken"]:
+                    raise Failed("the machine cannot be used: " + " ".join(words[1:]))
+                on_line(line)
+            if not ready and now - began > READY_SECONDS:
+                raise Hung(f"not ready within {READY_SECONDS} s", True)
+            if now - heard > SILENT_SECONDS:
+                raise Hung(f"no sign of life for {SILENT_SECONDS} s", not ready)
+            if now > end:
+                raise Failed("the scenarios are not done in time")
+        raise Failed(f"the machine ended early; see {self.logs}") if status is None else None
+
+
+def die_with_parent():
+    """Whoever kills us with -9 must not leave a machine behind. See prctl(2)."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def lines(pipe):
+    """Lines as they come; None about once a second when none comes."""
+    os.set_blocking(pipe.fileno(), False)
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(1.0):
+                yield None
+                continue
+            data = os.read(pipe.fileno(), 65536)
+            if not data:
+                return
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace").strip("\r")

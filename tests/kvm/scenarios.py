@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: The Tinderbox authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the emulated machine runs. Most scenarios are the end-to-end tests of tests/e2e, unchanged."""
+import dataclasses
+
+VMMS = ("firecracker", "qemu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """Tests of one file, run by one Python process against daemons of its own; or a program."""
+
+    file: str  # below tests/, or of a program below the project's root
+    tests: tuple = ()  # "Class" or "Class.test"; empty: all of the file
+    environment: dict = dataclasses.field(default_factory=dict)
+    minutes: int = 15  # a deadline, not an estimate
+    vmms: tuple = VMMS
+    program: bool = False  # prints its results itself, and covers every VMM
+
+
+SCENARIOS = {
+    "choice": Scenario("kvm/machine_test.py", ("ChoiceTest",), vmms=("firecracker",)),
+    "smoke": Scenario("kvm/machine_test.py", ("SmokeTest",)),
+    "jail": Scenario("e2e/lifecycle_test.py", ("JailTest",)),
+    "fork": Scenario("kvm/machine_test.py", ("ForkTest",)),
+    "upgrade": Scenario("kvm/machine_test.py", ("UpgradeTest",)),
+    "programs": Scenario("kvm/machine_test.py", ("ProgramsTest",), minutes=30),
+    "run": Scenario("e2e/run_test.py"),
+    "lifecycle": Scenario("e2e/lifecycle_test.py", minutes=20),
+    "snapshot": Scenario("e2e/snapshot_test.py", minutes=40),
+    "crash": Scenario("e2e/crash_test.py", minutes=40),
+    "leak": Scenario("e2e/leak_test.py", environment={"TINDERBOX_CYCLES": "100"}, minutes=40),
+    "network": Scenario("e2e/network_test.py", minutes=20),
+    "volume": Scenario("e2e/volume_test.py", minutes=20),
+    "bad-input": Scenario("e2e/bad_input_test.py"),
+    "launch": Scenario("e2e/launch_test.py"),
+    "sdk": Scenario("e2e/sdk_test.py"),
+    "bench": Scenario("bench/kvm/bench_kvm", program=True, minutes=60, vmms=("firecracker",)),
+}
+
+# What ./test runs: 6 minutes at most, both VMMs.
+QUICK = ("choice", "smoke", "jail")
+# A release: (pool, cgroup version, scenarios) of one machine each.
+ALL = [("xfs", "v2", tuple(SCENARIOS))]
