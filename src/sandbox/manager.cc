@@ -305,9 +305,8 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   return {};
 }
 
-// The record of a sandbox that serves: one that is being changed is waited for, and one that
-// traffic resumes is resumed, unless that were a boot: what a client would wait for then is not the
-// sandbox that it left.
+// The record of a sandbox that serves. Waits for a transition in progress. Resumes a paused sandbox
+// that has auto_resume, if its memory was saved: a cold boot would not restore its processes.
 Result<store::SandboxRecord> ManagerImpl::AwaitServing(std::string_view id) {
   const SandboxPtr sandbox = TRY(Find(id));
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -328,8 +327,10 @@ Result<store::SandboxRecord> ManagerImpl::AwaitServing(std::string_view id) {
 
 Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
                                         Deadline deadline) {
+  // A resume has deadlines of its own. If it takes long, time to connect remains all the same.
+  const auto allowed = deadline.left();
   const store::SandboxRecord record = TRY(AwaitServing(id));
-  auto fd = options_.slots.Dial(record.slot, port, deadline);
+  auto fd = options_.slots.Dial(record.slot, port, Deadline::After(allowed));
   // The sandbox may have gone while we dialled, and its slot may be another's by now: a connection
   // counts only if the same sandbox still holds the same slot.
   const SandboxPtr sandbox = TRY(Find(id));

@@ -87,8 +87,9 @@ class FakeSlots final : public network::SlotPool {
     return {};
   }
   base::Result<sys::UniqueFd> Namespace(std::uint32_t) override { return sys::CurrentNetNs(); }
-  base::Result<sys::UniqueFd> Dial(std::uint32_t, std::uint16_t, base::Deadline) override {
+  base::Result<sys::UniqueFd> Dial(std::uint32_t, std::uint16_t, base::Deadline deadline) override {
     if (mute) return base::Fail(base::Code::kUnavailable, "the guest is silent");
+    if (deadline.passed()) return base::Fail(base::Code::kDeadlineExceeded, "too late");
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
       return base::FailErrno(errno, "socketpair");
@@ -291,6 +292,7 @@ class JailedDriver final : public vmm::Driver {
   std::vector<std::string> arguments;
   bool fail_launch = false;
   std::atomic<int> fail_launches = 0;  // so many fail, and no more
+  std::chrono::milliseconds launch_takes{0};
 
   const vmm::Capabilities& capabilities() const override { return capabilities_; }
   base::Result<vmm::LaunchPlan> Plan(const vmm::VmSpec&) const override {
@@ -298,6 +300,7 @@ class JailedDriver final : public vmm::Driver {
   }
   base::Result<std::unique_ptr<vmm::Vm>> Launch(const vmm::VmSpec& spec,
                                                 base::Deadline deadline) override {
+    std::this_thread::sleep_for(launch_takes);
     if (fail_launches > 0 && fail_launches-- > 0)
       return base::Fail(base::Code::kInternal, "failed");
     if (fail_launch) return base::Fail(base::Code::kInternal, "step 'pivot' failed");
