@@ -126,8 +126,9 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
     info.parent = source.id;
     info.vm =
         SavedVmOf(options_.driver.capabilities(), TRY(options_.library.DefaultKernel()).version);
-    auto saved = options_.library.Commit(std::move(capture), std::move(info), true);
-    clock.Stage("checksums");
+    // Its checksums take as long as all the rest, and the first sandbox waits here.
+    auto saved = options_.library.Commit(std::move(capture), std::move(info), false);
+    clock.Stage("sync");
     return saved;
   };
   auto taken = take();
@@ -140,6 +141,7 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
     return std::unexpected(std::move(taken).error().WithContext(
         fmt::format("take the boot snapshot of template '{}'", source.name)));
   }
+  seal_later_(*taken);
   base::LogInfo("took a boot snapshot",
                 {{"template", source.name}, {"id", id}, {"timings", clock.Json()}});
   return taken;

@@ -4,10 +4,12 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -27,10 +29,12 @@ struct Shape {
 // when what it depends on (template, kernel, agent, VMM, CPU) has changed. Safe from any thread.
 class Boots {
  public:
-  explicit Boots(const ManagerOptions& options) : options_(options) {}
+  // `seal_later` has the checksums of a new boot snapshot written, and returns at once.
+  Boots(const ManagerOptions& options, std::function<void(const image::Template&)> seal_later)
+      : options_(options), seal_later_(std::move(seal_later)) {}
 
-  // The boot snapshot of `source` in that shape: takes it where it is not there (seconds), or waits
-  // for another caller who does.
+  // The boot snapshot of `source` in that shape. Takes it if it is missing (seconds), or waits for
+  // another caller that is taking it.
   base::Result<image::Template> Ensure(const image::Template& source, Shape shape);
   // The same without taking or waiting; kNotFound.
   base::Result<image::Template> Find(const image::Template& source, Shape shape);
@@ -45,6 +49,7 @@ class Boots {
                                      const std::string& id);
 
   const ManagerOptions& options_;
+  const std::function<void(const image::Template&)> seal_later_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::set<std::string> in_progress_;

@@ -143,7 +143,7 @@ class ManagerImpl final : public Manager {
   void PruneEvents();
 
   const ManagerOptions options_;
-  Boots boots_{options_};
+  Boots boots_{options_, [this](const image::Template& saved) { SealInBackground(saved); }};
   WarmPool pool_{options_, boots_};
   std::mutex mutex_;  // guards sandboxes_; never held while anything blocks
   std::map<std::string, SandboxPtr, std::less<>> sandboxes_;

@@ -105,7 +105,7 @@ Result<> ManagerImpl::Verify(std::string_view id_or_name) {
                               StateName(locked.sandbox->state())));
     }
     const image::Template saved = TRY(options_.library.FindPaused((*sandbox)->id()));
-    // Its checksums may be in the making still.
+    // Its checksums may not be written yet.
     TRY(options_.library.Seal(saved));
     return options_.library.VerifySaved(saved);
   }
@@ -113,7 +113,10 @@ Result<> ManagerImpl::Verify(std::string_view id_or_name) {
   TRY(options_.library.VerifyTemplate(source.id));
   if (source.kind != image::SavedKind::kTemplate) return {};
   const auto boot = boots_.Find(source, {.memory_mib = source.memory_mib, .cpus = source.cpus});
-  if (boot) return options_.library.VerifySaved(*boot);
+  if (boot) {
+    TRY(options_.library.Seal(*boot));
+    return options_.library.VerifySaved(*boot);
+  }
   if (boot.error().code() == Code::kNotFound) return {};
   return std::unexpected(boot.error());
 }
