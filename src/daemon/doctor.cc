@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "daemon/tested.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "sys/reflink.h"
@@ -86,6 +87,10 @@ Check CheckVmm(const System& system) {
                "With this accelerator no unmodified Linux boots here: set vmm = \"auto\".");
   }
   return Ok("vmm", detail);
+}
+
+Check CheckTested(const System& system) {
+  return Ok("tested", TestedOn(system.choice.driver->capabilities()));
 }
 
 Check CheckPrograms(const System& system) {
@@ -229,11 +234,17 @@ std::pair<int, int> KernelVersion(std::string_view release) {
 }
 
 std::vector<Check> RunDoctor(const Config& config, System& system) {
-  std::vector<Check> checks = {CheckRoot(),           CheckKernel(),
-                               CheckKvm(system),      CheckVmm(system),
-                               CheckPrograms(system), CheckTun(),
-                               CheckCgroups(config),  CheckStorage(system),
-                               CheckMemory(),         CheckGuestKernel(system),
+  std::vector<Check> checks = {CheckRoot(),
+                               CheckKernel(),
+                               CheckKvm(system),
+                               CheckVmm(system),
+                               CheckTested(system),
+                               CheckPrograms(system),
+                               CheckTun(),
+                               CheckCgroups(config),
+                               CheckStorage(system),
+                               CheckMemory(),
+                               CheckGuestKernel(system),
                                CheckTemplates(system)};
   const std::vector<std::string> warnings = network::HostWarnings(PoolOptionsOf(config));
   if (warnings.empty()) {
