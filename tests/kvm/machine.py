@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from parts import Failed
+from scenarios import CPU
 
 MEMORY_MIB = 6000
 READY_SECONDS = 300  # measured: 25 to 60
@@ -38,9 +39,10 @@ def only_one():
 
 
 class Machine:
-    def __init__(self, parts, disk, logs, environment, scenarios):
-        """`scenarios`: (vmm, name, tests) each, in their order. `logs` is made; it must not exist."""
-        self.parts, self.disk, self.logs = parts, disk, logs
+    def __init__(self, parts, disk, logs, environment, scenarios, cpu=CPU, keep_disk=False):
+        """`scenarios`: (vmm, name, tests) each, in their order. `logs` is made; it must not exist. `keep_disk`: changes
+        are written to `disk`; without it they are thrown away."""
+        self.parts, self.disk, self.logs, self.cpu, self.keep_disk = parts, disk, logs, cpu, keep_disk
         self.environment = {**environment, "MACHINE_SCENARIOS": json.dumps(scenarios),
                             "MACHINE_MODULES": parts.modules()}
 
@@ -49,13 +51,13 @@ class Machine:
         self.parts.initramfs(initramfs, self.environment)
         append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet"
         return [
-            "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max",
+            "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", self.cpu,
             "-smp", "2", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-serial", f"file:{self.logs}/console.log", "-serial", "stdio",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.logs},mount_tag=logs,security_model=none",
-            # The disk's changes go to an unlinked temporary file.
-            "-drive", f"file={self.disk},format=raw,if=virtio,cache=unsafe,snapshot=on",
+            # With snapshot=on, changes go to an unlinked temporary file.
+            "-drive", f"file={self.disk},format=raw,if=virtio,cache=unsafe,snapshot={'off' if self.keep_disk else 'on'}",
             "-kernel", self.parts.kernel(), "-initrd", initramfs, "-append", append,
         ]
 
