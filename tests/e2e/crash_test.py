@@ -187,7 +187,7 @@ class LeavingClientTest(LifecycleTest):
             wait_for(lambda: self.state(sandbox) == "running", 10, "the resume is finished")
             self.assertEqual(self.sh(sandbox, "echo on"), "on\n")
         for number, after in enumerate((0.001, 0.02), 1):
-            self.leave("POST", f"/sandboxes/{sandbox}/fork", '{"count":2}', after)
+            self.leave("POST", f"/sandboxes/{sandbox}/fork", '{"count":2,"timeout":600}', after)
             wait_for(lambda: [s["state"] for s in self.daemon.json("ls")] == ["running"] * (1 + 2 * number), 20, "forked")
         wait_for(lambda: list((STATE / "pool/forks").iterdir()) == [], 5, "nothing is left of the forks")
 

@@ -68,7 +68,7 @@ class LifecycleTest(DaemonTest):
         return self.call("POST", f"/v2/sandboxes/{sandbox}/connect", body, expect=201)
 
     def fork(self, sandbox, count=1):
-        children = self.call("POST", f"/sandboxes/{sandbox}/fork", {"count": count}, expect=201)
+        children = self.call("POST", f"/sandboxes/{sandbox}/fork", {"count": count, "timeout": 3600}, expect=201)
         for child in children:
             self.assertIn("sandbox", child, child)
         return [child["sandbox"]["sandboxID"] for child in children]
