@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "sys/file.h"
@@ -44,15 +45,40 @@ class FirecrackerVm : public Vm {
     return TRY_CTX(SaveTo(request, deadline), fmt::format("snapshot VM '{}'", process_->id()));
   }
 
+  // A reflink of a memory file with thousands of extents takes as long as writing megabytes.
+  Result<> PrepareSnapshot(const SnapshotRequest& request, base::Deadline deadline) override {
+    prepared_.reset();
+    if (request.base.empty()) return {};
+    SnapshotFiles files = TRY(SnapshotFiles::Create(*process_));
+    if (auto begun = files.BeginWith(request.base, deadline); !begun) {
+      // Snapshot refuses such a base, and its caller then saves without one.
+      if (begun.error().code() == Code::kFailedPrecondition) return {};
+      return begun;
+    }
+    prepared_.emplace(request.base, std::move(files));
+    return {};
+  }
+
  private:
+  // With the base in it, if there is one.
+  Result<SnapshotFiles> FilesFor(const std::string& base, base::Deadline deadline) {
+    if (prepared_ && prepared_->base == base) {
+      SnapshotFiles files = std::move(prepared_->files);
+      prepared_.reset();
+      return files;
+    }
+    prepared_.reset();  // before the next files get the same names
+    SnapshotFiles files = TRY(SnapshotFiles::Create(*process_));
+    if (!base.empty()) TRY(files.BeginWith(base, deadline));
+    return files;
+  }
   Result<SnapshotReport> SaveTo(const SnapshotRequest& request, base::Deadline deadline) {
     const auto begun = std::chrono::steady_clock::now();
     Api api(TRY(process_->ConnectApi(deadline)));
     if (TRY(api.State(deadline)) != VmState::kPaused)
       return std::unexpected(base::Error(Code::kFailedPrecondition, "the guest is not paused")
                                  .WithRemedy("Pause it first."));
-    const SnapshotFiles files = TRY(SnapshotFiles::Create(*process_));
-    if (!request.base.empty()) TRY(files.BeginWith(request.base, deadline));
+    const SnapshotFiles files = TRY(FilesFor(request.base, deadline));
     TRY(files.Unsettle());
     if (auto saved = api.Call(files.Request(!request.base.empty()), deadline); !saved) {
       // A refusal has no effect. Of anything else, such as no answer, nothing is known.
@@ -84,6 +110,12 @@ class FirecrackerVm : public Vm {
   }
 
   const std::unique_ptr<LaunchedVm> process_;
+  // Made while the guest ran; the next Snapshot over the same base writes to them.
+  struct Prepared {
+    std::string base;
+    SnapshotFiles files;
+  };
+  std::optional<Prepared> prepared_;
 };
 
 class FirecrackerDriver : public Driver {
