@@ -89,22 +89,40 @@ class BareFirecracker:
         for name, number in (("kvm", (10, 232)), ("net/tun", (10, 200)), ("urandom", (1, 9)), ("null", (1, 3))):
             os.mknod(self.root / "dev" / name, 0o600 | 0o020000, os.makedev(*number))
         shutil.copy(self.firecracker, self.root / "firecracker")
-        for source, target in (("memory.img", "memory.img"), ("vmm.state", "vmm.state"), ("disk.img", "rootfs.ext4")):
-            subprocess.run(["cp", "--reflink=always", self.boot / source, self.root / target], check=True)
+        os.link(self.boot / "memory.img", self.root / "memory.img")  # one file, one copy in the page cache
+        os.link(self.boot / "vmm.state", self.root / "vmm.state")
+        subprocess.run(["cp", "--reflink=always", self.boot / "disk.img", self.root / "rootfs.ext4"], check=True)
 
-    def start(self, track_dirty=False):
-        """Process, snapshot load, resume. Returns when Firecracker has answered."""
+    def launch(self):
         def enter():
             os.chroot(self.root)
             os.chdir("/")
         with inside(NETNS):
             self.process = subprocess.Popen(["/firecracker", "--api-sock", "/api.sock", "--level", "Error"], preexec_fn=enter,
                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def boot_with_balloon(self, kernel, memory_mib):
+        """`kernel`: a directory with vmlinux and initrd.img. The balloon is empty at first."""
+        for name in ("vmlinux", "initrd.img"):
+            shutil.copy(kernel / name, self.root / name)
+        self.launch()
+        self.api("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": memory_mib, "track_dirty_pages": True})
+        self.api("PUT", "/boot-source", {"kernel_image_path": "/vmlinux", "initrd_path": "/initrd.img", "boot_args":
+                                         "console=ttyS0 quiet reboot=k panic=-1 random.trust_cpu=on"})
+        self.api("PUT", "/drives/rootfs", {"drive_id": "rootfs", "path_on_host": "/rootfs.ext4", "is_root_device": False,
+                                           "is_read_only": False})
+        self.api("PUT", "/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": TAP, "guest_mac": "02:fc:00:00:00:05"})
+        self.api("PUT", "/balloon", {"amount_mib": 0, "deflate_on_oom": True, "stats_polling_interval_s": 1})
+        self.api("PUT", "/actions", {"action_type": "InstanceStart"})
+
+    def start(self, track_dirty=False):
+        """Process, snapshot load, resume. Returns when Firecracker has answered."""
+        self.launch()
         self.api("PUT", "/snapshot/load", {
             "snapshot_path": "/vmm.state", "mem_backend": {"backend_type": "File", "backend_path": "/memory.img"},
             "enable_diff_snapshots": track_dirty, "resume_vm": True})
 
-    def api(self, method, path, body):
+    def api(self, method, path, body=None):
         deadline = time.monotonic() + 30
         connected = socket.socket(socket.AF_UNIX)
         while True:
@@ -116,12 +134,16 @@ class BareFirecracker:
                     raise
                 time.sleep(0.0005)
         connection = Connection(connected)
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        if body is None:
+            connection.request(method, path)
+        else:
+            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         text = response.read()
         connection.close()
         if response.status >= 300:
             raise RuntimeError(f"{method} {path}: {response.status} {text}")
+        return json.loads(text) if text else None
 
     def connect(self, seconds=60):
         """To the agent. A guest that was just resumed may need a moment."""
