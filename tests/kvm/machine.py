@@ -20,11 +20,11 @@ SILENT_SECONDS = 100  # the machine reports every 5 s that it lives, 15 to 40 s 
 
 
 class Hung(Failed):
-    """The machine has stopped reporting. `before_ready`: the known hang at start, worth another try."""
+    """The machine has stopped reporting. `at_start`: before its first result; the known hang, worth another try."""
 
-    def __init__(self, what, before_ready):
+    def __init__(self, what, at_start):
         super().__init__(what)
-        self.before_ready = before_ready
+        self.at_start = at_start
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ class Machine:
         append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet"
         return [
             "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", self.cpu,
-            "-smp", "2", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+            "-smp", os.environ.get("MACHINE_SMP", "2"), "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-serial", f"file:{self.logs}/console.log", "-serial", "stdio",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.logs},mount_tag=logs,security_model=none",
@@ -81,7 +81,7 @@ class Machine:
 
     def follow(self, pipe, on_line, end):
         began = heard = time.monotonic()
-        ready, status = False, None
+        ready, at_start = False, True
         for line in lines(pipe):
             now = time.monotonic()
             if line is not None:
@@ -89,6 +89,8 @@ class Machine:
                 words = line.split()
                 if words[:1] == ["ready"]:
                     ready = True
+                elif words[:1] in (["test"], ["line"]):
+                    at_start = False
                 elif words[:1] == ["end"]:
                     return int(words[1])
                 elif words[:1] == ["broken"]:
@@ -97,10 +99,10 @@ class Machine:
             if not ready and now - began > READY_SECONDS:
                 raise Hung(f"not ready within {READY_SECONDS} s", True)
             if now - heard > SILENT_SECONDS:
-                raise Hung(f"no sign of life for {SILENT_SECONDS} s", not ready)
+                raise Hung(f"no sign of life for {SILENT_SECONDS} s", at_start)
             if now > end:
                 raise Failed("the scenarios are not done in time")
-        raise Failed(f"the machine ended early; see {self.logs}") if status is None else None
+        raise Failed("the machine ended early")
 
 
 def die_with_parent():
