@@ -63,7 +63,7 @@ class SmokeTest(LifecycleTest):
         seen = {self.sh(each, "hostname; cat /etc/machine-id; head -c 16 /dev/urandom | base64") for each in (first, second)}
         self.assertEqual(len(seen), 2)
 
-    def test_3_pause_resume_fork_snapshot_rollback(self):
+    def test_3_pause_resume_fork(self):
         sandbox = self.daemon.create("--timeout", "1h")
         self.start_keeper(sandbox)
         boot = self.sh(sandbox, "cat /proc/sys/kernel/random/boot_id")
@@ -77,19 +77,24 @@ class SmokeTest(LifecycleTest):
         for child in self.fork(sandbox, 2):
             self.round(child, 5)
             self.tb("rm", child)
+
+    def test_4_snapshot_verify_rollback(self):
+        sandbox = self.daemon.create("--timeout", "1h")
+        self.start_keeper(sandbox)
+        self.round(sandbox, 1)
         snapshot = self.snapshot(sandbox)
         self.assertEqual(self.tb("snapshot", "verify", snapshot).returncode, 0)
         clone = self.daemon.create("--template", snapshot)
-        self.round(clone, 5)
+        self.round(clone, 2)
         self.tb("rm", clone)
-        self.round(sandbox, 6)
+        self.round(sandbox, 3)
         self.call("POST", f"/tinderbox/v1/sandboxes/{sandbox}/rollback", {"snapshot": snapshot})
-        self.assertEqual(sorted(self.sh(sandbox, "ls /home/user/rounds").split()), ["1", "2", "3", "4"])
-        self.round(sandbox, 5)
+        self.assertEqual(self.sh(sandbox, "ls /home/user/rounds").split(), ["1"])
+        self.round(sandbox, 2)
         self.tb("rm", sandbox)
         self.remove_snapshot(snapshot)
 
-    def test_4_clock_entropy_and_network_after_a_pause(self):
+    def test_5_clock_entropy_and_network_after_a_pause(self):
         sandbox = self.daemon.create("--timeout", "1h")
         before = float(self.sh(sandbox, "cut -d' ' -f1 /proc/uptime"))
         self.pause(sandbox)
@@ -112,7 +117,7 @@ class SmokeTest(LifecycleTest):
             self.tb("cp", f"{sandbox}:/home/user/data", back.name)
             self.assertEqual(pathlib.Path(back.name).read_bytes(), data)
 
-    def test_5_limits_are_those_of_the_sandbox(self):
+    def test_6_limits_are_those_of_the_sandbox(self):
         sandbox = self.daemon.create("--memory", "256")
         record = self.daemon.inspect(sandbox)
         groups = cgroup_of(sandbox)
@@ -127,13 +132,13 @@ class SmokeTest(LifecycleTest):
         self.assertTrue(values.get("cpu.max", "").startswith("200000") or int(values["cpu.cfs_quota_us"]) > 0, values)
         self.assertLessEqual(int(values["pids.max"]), 128, values)
 
-    def test_6_time_pauses_and_traffic_resumes(self):
+    def test_7_time_pauses_and_traffic_resumes(self):
         sandbox = self.call("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 3, "autoPause": True,
                                                       "autoResume": {"enabled": True}}, expect=201)["sandboxID"]
         wait_for(lambda: self.state(sandbox) == "paused", 15, "paused at the end of its time")
         self.assertEqual(self.sh(sandbox, "echo awake"), "awake\n")
 
-    def test_7_a_daemon_killed_in_mid_pause(self):
+    def test_8_a_daemon_killed_in_mid_pause(self):
         sandbox = self.daemon.create("--timeout", "1h")
         self.sh(sandbox, "echo kept >/home/user/f")
         self.daemon.stop()
