@@ -1,11 +1,10 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a guest's kernel may say to the server of a volume: any messages, in any order. Each input
-// works on a directory with a few things in it, on a small tmpfs of its own; whatever comes, what
-// stands beside that directory stays as it is.
+// The requests that a guest's kernel may send to the server of a volume: any messages, in any
+// order. Each input works on a directory with a few files, on a small tmpfs. No input may change
+// the file beside that directory.
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,19 +21,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kAround[] = "/tmp/tinderbox-fuse-fuzz";
-
-// Once: a place that nobody else sees, and that goes with this process.
-bool Prepare() {
+// Makes the tmpfs and returns its path. It is mounted nowhere: it has only a descriptor, so it
+// needs no directory on the host, and the kernel frees it when this process ends, however it ends.
+std::string MakeTmpfs() {
   ::umask(0);
-  fs::create_directories(kAround);
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("tmpfs", kAround, "tmpfs", 0, "size=16m,nr_inodes=4096") != 0) {
-    std::perror("fuzz: this takes root");
+  const int options = ::fsopen("tmpfs", FSOPEN_CLOEXEC);
+  if (options < 0 || ::fsconfig(options, FSCONFIG_SET_STRING, "size", "16m", 0) != 0 ||
+      ::fsconfig(options, FSCONFIG_SET_STRING, "nr_inodes", "4096", 0) != 0 ||
+      ::fsconfig(options, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    std::perror("fuzz: make a tmpfs (needs root)");
     std::exit(1);
   }
-  return true;
+  const int tmpfs = ::fsmount(options, FSMOUNT_CLOEXEC, 0);
+  fuzz::Require(tmpfs >= 0, "mount a tmpfs");
+  ::close(options);
+  return "/proc/self/fd/" + std::to_string(tmpfs);
 }
 
 void Make(const std::string& path, const char* text) {
@@ -46,20 +47,19 @@ void Make(const std::string& path, const char* text) {
 }  // namespace
 }  // namespace tinderbox
 
-// The input: messages one after the other, each a byte with its opcode, a byte with its node, two
-// bytes with the length of its body, and that.
+// The input is a sequence of messages. Each has an opcode (one byte), a node (one byte), the length
+// of the body (two bytes) and the body.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tinderbox;
-  static const bool prepared = Prepare();
-  fuzz::Require(prepared, "a place to work in");
-  const std::string root = std::string(kAround) + "/volume";
+  static const std::string around = MakeTmpfs();
+  const std::string root = around + "/volume";
   fs::remove_all(root);
   fs::create_directories(root + "/d/e");
   Make(root + "/f", "some text");
   Make(root + "/d/g", "");
   ::symlink("../outside", (root + "/l").c_str());
   ::mkfifo((root + "/p").c_str(), 0666);
-  Make(std::string(kAround) + "/outside", "as it was");
+  Make(around + "/outside", "as it was");
 
   volume::FuseServer server(sys::UniqueFd(::open(root.c_str(), O_PATH | O_CLOEXEC)), 0);
   while (size >= 4) {
@@ -80,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     size -= 4 + body;
   }
   char text[16] = {};
-  const int fd = ::open((std::string(kAround) + "/outside").c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open((around + "/outside").c_str(), O_RDONLY | O_CLOEXEC);
   fuzz::Require(fd >= 0 && ::read(fd, text, sizeof text) == 9, "nothing outside is touched");
   ::close(fd);
   fuzz::Require(std::strcmp(text, "as it was") == 0, "nothing outside is changed");
