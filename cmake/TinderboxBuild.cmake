@@ -112,9 +112,13 @@ function(tinderbox_tests name)
       target_compile_options(${program} PRIVATE ${TINDERBOX_INCLUDE_ROOT})
       target_link_libraries(${program} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
       tinderbox_sanitize(${program})
-      if(label STREQUAL unit OR label STREQUAL root)
+      if(label STREQUAL unit)
         gtest_discover_tests(${program} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
                              PROPERTIES LABELS ${label} TIMEOUT 120)
+      elseif(label STREQUAL root)
+        # The lock: these change the host, so each runs beside unit tests but not beside another of them.
+        gtest_discover_tests(${program} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
+                             PROPERTIES LABELS ${label} TIMEOUT 120 RESOURCE_LOCK host)
       else()
         # One process for the file's expensive fixtures; these must not run beside each other's VMs.
         add_test(NAME ${name}.${label} COMMAND ${program})
