@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,7 +51,15 @@ class Program {
     posix_spawnattr_destroy(&attributes);
   }
   void Signal(int number) const { ::kill(pid_, number); }
+  // The exit status, or 1000 + the signal that ended it. Kills the program after 30 s: a test fails
+  // then, and does not hang.
   int Wait() const {
+    const sys::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&ended, 1, 30'000) != 1) {
+      ADD_FAILURE() << "the program has not ended after 30 s";
+      Signal(SIGKILL);
+    }
     int status = 0;
     ::waitpid(pid_, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);

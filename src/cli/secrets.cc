@@ -30,11 +30,14 @@ constexpr std::size_t kMaxRead = 64 << 10;
 
 std::string PathOf(const std::string& name) { return "/secrets/" + UrlEncode(name); }
 
-// One line off a terminal that does not show it; the number of a signal that came first.
-Result<std::variant<std::string, int>> ReadHidden() {
-  // In this order: the terminal is itself again before a signal acts.
+// Prompts for a line and reads it from a terminal that does not show it. Returns the number of a
+// signal instead, if one arrives first.
+Result<std::variant<std::string, int>> ReadHidden(const std::string& prompt) {
+  // The queue outlives the quiet mode: the terminal shows input again before a signal acts.
   SignalQueue signals = TRY(SignalQueue::Open());
   const QuietTerminal quiet = TRY(QuietTerminal::Enter(STDIN_FILENO));
+  // Only now: a user types as soon as the prompt appears.
+  fmt::print(stderr, "{}", prompt);
   std::string line;
   while (line.size() <= kMaxRead) {
     pollfd ready[] = {{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0},
@@ -55,8 +58,7 @@ Result<std::variant<std::string, int>> ReadHidden() {
 }
 
 Result<std::string> AskForValue(const std::string& name) {
-  fmt::print(stderr, "Value of {} (not shown): ", name);
-  auto read = TRY(ReadHidden());
+  auto read = TRY(ReadHidden(fmt::format("Value of {} (not shown): ", name)));
   fmt::print(stderr, "\n");
   if (const int* signal = std::get_if<int>(&read)) {
     ::raise(*signal);

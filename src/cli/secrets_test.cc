@@ -64,32 +64,79 @@ TEST_F(SecretsTest, ListsAndRemoves) {
   EXPECT_EQ(Run({"secret", "ls", "-q"}).out, "");
 }
 
-TEST_F(SecretsTest, ATerminalDoesNotShowWhatIsTyped) {
-  int leader = -1;
-  int follower = -1;
-  ASSERT_EQ(::openpty(&leader, &follower, nullptr, nullptr, nullptr), 0);
-  sys::UniqueFd screen(leader);
-  sys::UniqueFd keyboard(follower);
-  ::fcntl(leader, F_SETFD, FD_CLOEXEC);
-  ::fcntl(follower, F_SETFD, FD_CLOEXEC);
-  Pipe out;
-  const Program program({"secret", "set", "key"}, follower, out.write.get(), follower);
-  std::string seen = ReadUntil(leader, "(not shown): ");
-  ASSERT_TRUE(sys::WriteAll(screen, "typed-value\n").has_value());
-  EXPECT_EQ(program.Wait(), 0);
-  seen += ReadUntil(leader, "\n");
-  EXPECT_THAT(seen, Not(HasSubstr("typed")));
-  EXPECT_EQ(LastBody("/secrets"), R"({"value":"typed-value","name":"key"})");
-  termios after{};
-  ASSERT_EQ(::tcgetattr(follower, &after), 0);
-  EXPECT_NE(after.c_lflag & ECHO, 0u);
+// A terminal: what the user types goes into `screen`, and what the program shows comes out of it.
+struct Terminal {
+  Terminal() {
+    int leader = -1;
+    int follower = -1;
+    EXPECT_EQ(::openpty(&leader, &follower, nullptr, nullptr, nullptr), 0);
+    ::fcntl(leader, F_SETFD, FD_CLOEXEC);
+    ::fcntl(follower, F_SETFD, FD_CLOEXEC);
+    screen.Reset(leader);
+    keyboard.Reset(follower);
+  }
+  void Type(std::string_view text) const { ASSERT_TRUE(sys::WriteAll(screen, text).has_value()); }
+  std::string ShownUntil(const std::string& mark) const { return ReadUntil(screen.get(), mark); }
+  bool Echoes() const {
+    termios mode{};
+    EXPECT_EQ(::tcgetattr(keyboard.get(), &mode), 0);
+    return (mode.c_lflag & ECHO) != 0;
+  }
+  sys::UniqueFd screen, keyboard;
+};
 
-  const Program interrupted({"secret", "set", "key"}, follower, out.write.get(), follower);
-  ReadUntil(leader, "(not shown): ");
+class SecretsTerminalTest : public SecretsTest {
+ protected:
+  Program Set() const {
+    const int keyboard = terminal_.keyboard.get();
+    return Program({"secret", "set", "key"}, keyboard, out_.write.get(), keyboard);
+  }
+  Terminal terminal_;
+  Pipe out_;
+  const std::string prompt_ = "(not shown): ";
+  const std::string body_ = R"({"value":"typed-value","name":"key"})";
+};
+
+TEST_F(SecretsTerminalTest, DoesNotShowWhatIsTyped) {
+  const Program program = Set();
+  std::string seen = terminal_.ShownUntil(prompt_);
+  ASSERT_THAT(seen, HasSubstr(prompt_));
+  terminal_.Type("typed-value\n");
+  EXPECT_EQ(program.Wait(), 0);
+  seen += terminal_.ShownUntil("\n");
+  EXPECT_THAT(seen, Not(HasSubstr("typed")));
+  EXPECT_EQ(LastBody("/secrets"), body_);
+  EXPECT_TRUE(terminal_.Echoes());
+}
+
+// The worst moment to type: the program has only just begun to write its prompt.
+TEST_F(SecretsTerminalTest, DoesNotShowWhatIsTypedBeforeThePrompt) {
+  // The terminal's output stands still, as after Ctrl-S, so the program cannot get past the prompt.
+  ASSERT_EQ(::tcflow(terminal_.keyboard.get(), TCOOFF), 0);
+  const Program program = Set();
+  for (int tries = 0; terminal_.Echoes() && tries < 1000; ++tries) ::usleep(10'000);
+  EXPECT_FALSE(terminal_.Echoes()) << "the prompt comes before the terminal is quiet";
+  terminal_.Type("typed-value\n");
+  ASSERT_EQ(::tcflow(terminal_.keyboard.get(), TCOON), 0);
+  EXPECT_EQ(program.Wait(), 0);
+  const std::string seen = terminal_.ShownUntil("\n");
+  EXPECT_THAT(seen, HasSubstr(prompt_));
+  EXPECT_THAT(seen, Not(HasSubstr("typed")));
+  EXPECT_EQ(LastBody("/secrets"), body_);
+}
+
+TEST_F(SecretsTerminalTest, KeepsWhatWasTypedBeforeItStarted) {
+  terminal_.Type("typed-value\n");
+  EXPECT_EQ(Set().Wait(), 0);
+  EXPECT_EQ(LastBody("/secrets"), body_);
+}
+
+TEST_F(SecretsTerminalTest, ASignalEndsItAndTheTerminalShowsInputAgain) {
+  const Program interrupted = Set();
+  ASSERT_THAT(terminal_.ShownUntil(prompt_), HasSubstr(prompt_));
   interrupted.Signal(SIGINT);
   EXPECT_EQ(interrupted.Wait(), 1000 + SIGINT);
-  ASSERT_EQ(::tcgetattr(follower, &after), 0);
-  EXPECT_NE(after.c_lflag & ECHO, 0u);
+  EXPECT_TRUE(terminal_.Echoes());
 }
 
 }  // namespace

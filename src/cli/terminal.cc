@@ -47,7 +47,8 @@ base::Result<QuietTerminal> QuietTerminal::Enter(int fd) {
   if (::tcgetattr(fd, &before) != 0) return base::FailErrno(errno, "read the terminal's mode");
   termios quiet = before;
   quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-  if (::tcsetattr(fd, TCSAFLUSH, &quiet) != 0) {
+  // TCSADRAIN keeps what the user typed ahead; TCSAFLUSH would discard it.
+  if (::tcsetattr(fd, TCSADRAIN, &quiet) != 0) {
     return base::FailErrno(errno, "set the terminal's mode");
   }
   return QuietTerminal(fd, before);
@@ -57,6 +58,8 @@ QuietTerminal::QuietTerminal(QuietTerminal&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)), before_(other.before_) {}
 
 QuietTerminal::~QuietTerminal() {
+  // TCSAFLUSH discards unread input: the rest of a pasted or interrupted secret. A shell would show
+  // and run it.
   if (fd_ >= 0) ::tcsetattr(fd_, TCSAFLUSH, &before_);
 }
 

@@ -40,7 +40,8 @@ class RawTerminal {
   termios before_;
 };
 
-// While it lives, a terminal does not show what is typed.
+// While it lives, a terminal does not show what is typed. Enter keeps unread input; the destructor
+// discards it.
 class QuietTerminal {
  public:
   static base::Result<QuietTerminal> Enter(int fd);
