@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: each a clear error with its remedy, an exit code that is not 0, and nothing left."""
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import unittest
 
 from harness import RUN, STATE, Daemon, DaemonTest, host_objects, program
@@ -93,9 +95,9 @@ class RequestTest(DaemonTest):
 class DaemonStartTest(unittest.TestCase):
     """Starts that must fail, and say why."""
 
-    def start(self, daemon, **options):
+    def start(self, daemon, tinderboxd=program("tinderboxd"), **options):
         return subprocess.run(
-            [program("tinderboxd"), "run", "--config", str(daemon.config)],
+            [str(tinderboxd), "run", "--config", str(daemon.config)],
             capture_output=True, text=True, timeout=60, **options,
         )
 
@@ -113,7 +115,11 @@ class DaemonStartTest(unittest.TestCase):
         self.assertIn("listen", result.stderr)
 
     def test_no_root(self):
-        result = self.start(self.daemon, user=65534, group=65534)
+        # A copy, because the build tree may lie in a home directory that only its owner may enter.
+        with tempfile.TemporaryDirectory(prefix="tinderbox-start-") as directory:
+            os.chmod(directory, 0o755)
+            copy = shutil.copy(program("tinderboxd"), directory)
+            result = self.start(self.daemon, copy, user=65534, group=65534)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("root", result.stderr)
 
