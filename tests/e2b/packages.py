@@ -18,6 +18,8 @@ BUILD = pathlib.Path(os.environ.get("TINDERBOX_BUILD", HERE.parent.parent / "bui
 HOME = BUILD / "e2b-packages"
 PYTHON = HOME / "venv/bin/python"
 JS = HOME / "js"
+# Node's programs inherit this. Without it, npm leaves its cache in /tmp.
+os.environ.setdefault("NODE_COMPILE_CACHE", str(HOME / "node-compile-cache"))
 # A download that stands still is begun anew: npm alone would wait for it for minutes.
 PATIENCE = ["--fetch-timeout=20000", "--fetch-retries=6", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=5000"]
 
