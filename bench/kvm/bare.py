@@ -73,6 +73,8 @@ class BareFirecracker:
         subprocess.run(["ip", "netns", "del", NETNS], capture_output=True)
         ip("netns", "add", NETNS)
         ip("-n", NETNS, "tuntap", "add", TAP, "mode", "tap", "vnet_hdr")
+        # As the guest knows its gateway; with another address its replies would be lost for 10 s.
+        ip("-n", NETNS, "link", "set", TAP, "address", "02:fc:00:00:00:06")
         ip("-n", NETNS, "addr", "add", "169.254.0.22/30", "dev", TAP)
         ip("-n", NETNS, "link", "set", TAP, "up")
         ip("-n", NETNS, "neigh", "add", GUEST[0], "lladdr", "02:fc:00:00:00:05", "nud", "permanent", "dev", TAP)
