@@ -8,8 +8,8 @@
 
 namespace tinderbox::daemon {
 
-// What this release was tested on, as far as it concerns this VMM and processor, and how this host
-// differs from that. One sentence or two, for `doctor`. Pure.
+// Describes on which kind of machine this release was tested with such a VMM, and how this host
+// differs from it. For `doctor`. Pure.
 std::string TestedOn(const vmm::Capabilities& vmm);
 
 }  // namespace tinderbox::daemon

@@ -74,7 +74,7 @@ struct Capabilities {
   // it reads what has the same major and no later minor number. Empty: only the same version of the
   // VMM reads a state.
   std::string state_format;
-  // What the state of a guest's CPU depends on, besides the VMM. With KVM the host's CPU: its name,
+  // The state of a guest's CPU depends on this, besides the VMM. With KVM the host's CPU: its name,
   // "family/model/stepping", and a digest of its features. A state fits a CPU that is the same, or
   // one that differs in nothing but that it has more features.
   std::string cpu;

@@ -141,7 +141,7 @@ class JailTest(DaemonTest):
         self.assertEqual(read(f"/proc/{pid}/environ"), "")
         inside = set(os.listdir(f"/proc/{pid}/root/"))
         self.assertIn("rootfs.ext4", inside)
-        # What it was booted or restored from, and what its VMM needs.
+        # Its VMM needs these, and it was booted or restored from these.
         self.assertTrue(inside & {"vmlinux", "memory.img"}, inside)
         of_vmm = {"firecracker": {"vmm", "vmm.state", "snapshots"},
                   "qemu": {"etc", "usr", "lib", "lib32", "lib64", "bin", "sbin", "qemu-memory.so"}}[record["vmm"]["name"]]

@@ -105,7 +105,7 @@ class SmokeTest(LifecycleTest):
         self.assertGreater(float(self.sh(sandbox, "cut -d' ' -f1 /proc/uptime")), before, "the uptime never goes back")
         self.assertIn("virtio_rng", self.sh(sandbox, "cat /sys/devices/virtual/misc/hw_random/rng_current"))
         kernel = self.tb("exec", "-u", "root", sandbox, "--", "dmesg").stdout
-        # Not "Call Trace": the emulation does not intercept XSETBV, of which Linux warns at boot.
+        # Not "Call Trace": the emulation does not intercept XSETBV, and Linux warns about that at boot.
         for trouble in ("soft lockup", "self-detected stall", "timekeeping watchdog", "BUG:"):
             self.assertNotIn(trouble, kernel)
         # Checksum and segmentation offload of the TAP are part of a snapshot: whole frames must still pass.
@@ -184,6 +184,21 @@ class UpgradeTest(LifecycleTest):
         self.daemon.config.write_text(text)
         self.daemon.start()
 
+    def one_paused_and_one_running(self):
+        paused, running = self.daemon.create("--timeout", "1h"), self.daemon.create("--timeout", "1h")
+        for sandbox in (paused, running):
+            self.sh(sandbox, "echo kept >/dev/shm/f")
+        self.pause(paused)
+        return paused, running
+
+    def both_live_on(self, paused, running):
+        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
+        self.resume(paused)
+        self.assertEqual(self.sh(paused, "cat /dev/shm/f"), "kept\n")
+        self.pause(running)
+        self.resume(running)
+        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
+
     def test_of_the_daemon(self):
         """The old daemon's programs are gone when the new one starts; the new ones differ in content."""
         for name in ("warden", "agent"):
@@ -193,20 +208,12 @@ class UpgradeTest(LifecycleTest):
             if (BUILD / "src/warden" / name).exists():
                 shutil.copy(BUILD / "src/warden" / name, self.old / name)
         self.restart_with(warden=self.old / "warden", agent=self.old / "agent")
-        paused, running = self.daemon.create("--timeout", "1h"), self.daemon.create("--timeout", "1h")
-        for sandbox in (paused, running):
-            self.sh(sandbox, "echo kept >/dev/shm/f")
-        self.pause(paused)
+        paused, running = self.one_paused_and_one_running()
         self.daemon.stop()
         for path in self.old.iterdir():
             path.unlink()
         self.restart_with()
-        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
-        self.resume(paused)
-        self.assertEqual(self.sh(paused, "cat /dev/shm/f"), "kept\n")
-        self.pause(running)
-        self.resume(running)
-        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
+        self.both_live_on(paused, running)
 
     @unittest.skipUnless(VMM == "firecracker", "about Firecracker's snapshot format")
     def test_of_firecracker(self):
@@ -216,18 +223,10 @@ class UpgradeTest(LifecycleTest):
         self.assertEqual(program.count(b"1.12.1"), 1)
         newer.write_bytes(program.replace(b"1.12.1", b"1.12.9"))
         newer.chmod(0o755)
-        paused, running = self.daemon.create("--timeout", "1h"), self.daemon.create("--timeout", "1h")
-        for sandbox in (paused, running):
-            self.sh(sandbox, "echo kept >/dev/shm/f")
-        self.pause(paused)
+        paused, running = self.one_paused_and_one_running()
         self.restart_with(firecracker=newer)
         self.assertEqual(self.daemon.json("info")["vmm"]["version"], "1.12.9")
-        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
-        self.resume(paused)
-        self.assertEqual(self.sh(paused, "cat /dev/shm/f"), "kept\n")
-        self.pause(running)
-        self.resume(running)
-        self.assertEqual(self.sh(running, "cat /dev/shm/f"), "kept\n")
+        self.both_live_on(paused, running)
         self.tb("rm", "--all")
         self.restart_with()
 

@@ -50,7 +50,7 @@ QUICK = (
     ("firecracker", ("choice", "smoke", "jail")),
     ("qemu", ("smoke:SmokeTest.test_2_create_by_restore_then_from_the_pool SmokeTest.test_3_pause_resume_fork", "jail")),
 )
-# What a release runs: (pool, cgroup version, scenarios). What depends on pool and cgroups runs with each of them.
+# A release runs all of these: (pool, cgroup version, scenarios). Tests that depend on the pool or on cgroups run with each.
 EVERYTHING = tuple(name for name, scenario in SCENARIOS.items() if not scenario.program)
 ALL = [
     ("xfs", "v2", EVERYTHING),
