@@ -30,8 +30,8 @@ struct KvmReport {
 std::string_view VerdictName(KvmReport::Verdict verdict);
 
 // Runs the probe guest in a child process, which is killed if it does not end in time. A result
-// that a busy host may have caused is tried again, at most twice. Takes 2-300 ms if KVM behaves,
-// never more than 12 s, and a KVM that misbehaves cannot hurt the caller. Blocks; safe from any
+// that a busy host may have caused is tried again, a few times. Takes 2-400 ms if KVM behaves,
+// never more than 15 s, and a KVM that misbehaves cannot hurt the caller. Blocks; safe from any
 // thread.
 KvmReport ProbeKvm();
 
