@@ -19,8 +19,8 @@ READY_SECONDS = 300  # measured: 25 to 60
 SILENT_SECONDS = 100  # the machine reports every 5 s that it lives, 15 to 40 s after its start
 
 
-class Hung(Failed):
-    """The machine has stopped reporting. `at_start`: before its first result; the known hang, worth another try."""
+class Unusable(Failed):
+    """The machine is of no use. `at_start`: before its first result, as emulation sometimes fails; worth another try."""
 
     def __init__(self, what, at_start):
         super().__init__(what)
@@ -39,10 +39,11 @@ def only_one():
 
 
 class Machine:
-    def __init__(self, parts, disk, logs, environment, scenarios, cpu=CPU, keep_disk=False):
+    def __init__(self, parts, disk, logs, environment, scenarios, cpu=CPU, keep_disk=False, processors=2):
         """`scenarios`: (vmm, name, tests) each, in their order. `logs` is made; it must not exist. `keep_disk`: changes
         are written to `disk`; without it they are thrown away."""
-        self.parts, self.disk, self.logs, self.cpu, self.keep_disk = parts, disk, logs, cpu, keep_disk
+        self.parts, self.disk, self.logs, self.keep_disk = parts, disk, logs, keep_disk
+        self.cpu, self.processors = cpu, processors
         self.environment = {**environment, "MACHINE_SCENARIOS": json.dumps(scenarios),
                             "MACHINE_MODULES": parts.modules()}
 
@@ -52,7 +53,7 @@ class Machine:
         append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet"
         return [
             "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", self.cpu,
-            "-smp", os.environ.get("MACHINE_SMP", "2"), "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+            "-smp", self.processors, "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-serial", f"file:{self.logs}/console.log", "-serial", "stdio",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.logs},mount_tag=logs,security_model=none",
@@ -64,7 +65,7 @@ class Machine:
     def run(self, on_line, seconds):
         """Calls on_line(words) for each report. Returns the exit status of the scenarios.
 
-        Raises Hung if the machine stops reporting, Failed if it ends without a result or not within `seconds`.
+        Raises Unusable if the machine stops reporting, Failed if it ends without a result or not within `seconds`.
         """
         self.logs.mkdir(parents=True)
         with open(self.logs / "qemu.log", "wb") as errors:
@@ -94,12 +95,12 @@ class Machine:
                 elif words[:1] == ["end"]:
                     return int(words[1])
                 elif words[:1] == ["broken"]:
-                    raise Failed("the machine cannot be used: " + " ".join(words[1:]))
+                    raise Unusable("not usable: " + " ".join(words[1:]), True)
                 on_line(line)
             if not ready and now - began > READY_SECONDS:
-                raise Hung(f"not ready within {READY_SECONDS} s", True)
+                raise Unusable(f"not ready within {READY_SECONDS} s", True)
             if now - heard > SILENT_SECONDS:
-                raise Hung(f"no sign of life for {SILENT_SECONDS} s", at_start)
+                raise Unusable(f"no sign of life for {SILENT_SECONDS} s", at_start)
             if now > end:
                 raise Failed("the scenarios are not done in time")
         raise Failed("the machine ended early")
