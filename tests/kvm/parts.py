@@ -108,11 +108,13 @@ class Parts:
         `pool`: "xfs" and "btrfs" are the disk's own file system, which has reflinks; with "loop" it is ext4, and
         the pool is an XFS image in it. Made again when the template or kernel is another one.
         """
-        state = pathlib.Path(state)
-        kernels, templates = state / "kernels", state / "pool/templates"
+        with open_pool(pathlib.Path(state)) as templates:
+            return self.disk_with(pathlib.Path(state) / "kernels", templates, pool)
+
+    def disk_with(self, kernels, templates, pool):
         base = [path for path in templates.glob("*") if is_built(path)]
         if not base:
-            raise Failed(f"no base template in {templates}. Run tests/e2e/prepare-state {state} first.")
+            raise Failed(f"no base template in {templates}. Run tests/e2e/prepare-state first.")
         contents = "\n".join([(kernels / "current").read_text(),
                               *sorted((path / "manifest.json").read_text() for path in base)])
         disk, stamp = self.directory / f"state-{pool}.img", self.directory / f"state-{pool}.stamp"
@@ -149,9 +151,20 @@ def is_built(template):
 
 
 @contextlib.contextmanager
-def mounted(image):
+def open_pool(state):
+    """The templates of a state directory. Its pool may be an image that no daemon has mounted."""
+    image = state / "pool.img"
+    if image.exists() and not os.path.ismount(state / "pool"):
+        with mounted(image, "loop,ro") as pool:
+            yield pool / "templates"
+    else:
+        yield state / "pool/templates"
+
+
+@contextlib.contextmanager
+def mounted(image, options="loop"):
     with tempfile.TemporaryDirectory(prefix="tinderbox-kvm-") as directory:
-        run("mount", "-o", "loop", image, directory)
+        run("mount", "-o", options, image, directory)
         try:
             yield pathlib.Path(directory)
         finally:
