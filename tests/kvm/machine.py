@@ -65,7 +65,7 @@ class Machine:
     def run(self, on_line, seconds):
         """Calls on_line(words) for each report. Returns the exit status of the scenarios.
 
-        Raises Unusable if the machine stops reporting, Failed if it ends without a result or not within `seconds`.
+        Raises Unusable if the machine stops reporting or ends without a result, Failed if not done within `seconds`.
         """
         self.logs.mkdir(parents=True)
         with open(self.logs / "qemu.log", "wb") as errors:
@@ -103,7 +103,7 @@ class Machine:
                 raise Unusable(f"no sign of life for {SILENT_SECONDS} s", at_start)
             if now > end:
                 raise Failed("the scenarios are not done in time")
-        raise Failed("the machine ended early")
+        raise Unusable("ended early; console.log may have its kernel's panic", at_start)
 
 
 def die_with_parent():
