@@ -12,7 +12,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-from harness import BUILD, RUN, STATE, VMM, Daemon, host_objects, read, wait_for  # noqa: E402
+from harness import BUILD, RUN, VMM, Daemon, read, wait_for  # noqa: E402
 from snapshot_test import LifecycleTest  # noqa: E402
 
 
