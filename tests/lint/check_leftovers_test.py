@@ -7,6 +7,7 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -72,6 +73,31 @@ class LeftoversTest(unittest.TestCase):
                       "network link tbxcanary", "inet tbx_canary", f"mount {mounted}", "loop device", f"path {mounted}/sandboxes/canary",
                       "path /run/tinderbox-canary/vm/canary"):
             self.assertIn(words, after.stdout)
+
+    def test_the_root_that_it_runs_in_is_no_leftover(self):
+        work = pathlib.Path(tempfile.mkdtemp(prefix="leftovers-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, work)
+        image, root = work / "image", work / "root"
+        root.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+        # The list shows everything on the host, so only lines about this root count.
+        script = f"""
+            set -e
+            mount -o loop {image} {root}
+            cd {root}
+            mkdir -p usr proc sys dev tmp checkout/tools
+            for each in usr proc sys dev; do mount --rbind /$each $each; done
+            for each in bin lib lib64; do ln -s usr/$each $each; done
+            cp {TOOL} checkout/tools/
+            chroot . /usr/bin/python3 /checkout/tools/check-leftovers --before
+        """
+        listing = subprocess.run(["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True)
+        self.assertEqual(listing.returncode, 0, listing.stderr)
+        lines = json.loads(listing.stdout)
+        self.assertNotIn("mount /", lines)
+        self.assertEqual([line for line in lines if str(image) in line], [])
 
 
 class RemoveTestsTest(unittest.TestCase):
