@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the end-to-end tests share: a daemon of their own, and looks at the host from outside.
 
-The daemon runs with its own run directory, names, addresses and port, so that it stands beside an
-installed one. Its state (kernel, base template) is made once by tests/e2e/prepare-state.
+The daemon has its own run directory, names, addresses and port, so that it can run beside an installed one.
+tests/e2e/prepare-state makes its state (kernel, base template) once.
 """
 import contextlib
 import json
@@ -20,9 +20,13 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("TINDERBOX_BUILD", ROOT / "build/release"))
-STATE = pathlib.Path(os.environ.get("TINDERBOX_TEST_STATE", ROOT / "build/test-state"))
-RUN = pathlib.Path("/run/tinderbox-e2e")
-PREFIX = "tbe"
+# Two files of tests run at once, each in a lane of its own: "" or "b". The lanes share no name, address or state.
+LANE = os.environ.get("TINDERBOX_TEST_LANE", "")
+SUFFIX = f"-{LANE}" if LANE else ""
+STATE = pathlib.Path(os.environ.get("TINDERBOX_TEST_STATE", str(ROOT / "build/test-state")) + SUFFIX)
+RUN = pathlib.Path("/run/tinderbox-e2e" + SUFFIX)
+CGROUP = "tinderbox-e2e" + SUFFIX
+PREFIX, CIDR, UID_BASE = {"": ("tbe", "10.212.0.0/16", 1900000000), "b": ("tbf", "10.213.0.0/16", 1920000000)}[LANE]
 # On the emulated machine with KVM (tests/kvm): the VMM that is tested, and how many times slower it is.
 VMM = os.environ.get("TINDERBOX_TEST_VMM", "auto")
 PATIENCE = float(os.environ.get("TINDERBOX_TEST_PATIENCE", "1"))
@@ -39,12 +43,13 @@ firecracker = "{firecracker}"
 
 [network]
 prefix = "{prefix}"
-cidr = "10.212.0.0/16"
+cidr = "{cidr}"
 dns = ["203.0.113.53"]
 ready_slots = {slots}
 
 [limits]
-cgroup = "tinderbox-e2e"
+cgroup = "{cgroup}"
+uid_base = {uid_base}
 boot_seconds = {boot_seconds}
 
 [pool]
@@ -93,7 +98,8 @@ class Daemon:
     def write_config(self):
         self.config.write_text(
             self.extra_top
-            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, vmm=self.vmm,
+            + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, cidr=CIDR,
+                            cgroup=CGROUP, uid_base=UID_BASE, vmm=self.vmm,
                             firecracker=os.environ.get("TINDERBOX_FIRECRACKER", ""),
                             boot_seconds=int(60 * PATIENCE), ready=self.ready, slots=self.slots)
             + self.extra
@@ -247,7 +253,7 @@ def host_objects(disks=True):
         found += [f"run {p}" for p in RUN.glob("vm/*")]
         found += [f"disk {p}" for p in STATE.glob("pool/sandboxes/*" if disks else "pool/sandboxes/*/disk.img")]
         found += [f"half-made {p}" for p in [*STATE.glob("pool/captures/*"), *STATE.glob("pool/forks/*")]]
-        found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob("**/tinderbox-e2e/*/")]
+        found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob(f"**/{CGROUP}/*/")]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             comm = read(f"/proc/{pid}/comm").strip()
             # Wardens carry the VM's id on their command line; ours are those whose VMs we made.

@@ -11,7 +11,7 @@ import pathlib
 import re
 import unittest
 
-from harness import RUN, STATE, DaemonTest, host_objects, read
+from harness import CGROUP, RUN, STATE, DaemonTest, host_objects, read
 
 CYCLES = int(os.environ.get("TINDERBOX_CYCLES", "300"))
 
@@ -24,7 +24,7 @@ class LeakTest(DaemonTest):
             "mounts": len(read("/proc/self/mountinfo").splitlines()),
             "namespaces": len(os.listdir("/run/netns")),
             "links": len(os.listdir("/sys/class/net")),
-            "cgroups": len([p for p in pathlib.Path("/sys/fs/cgroup").glob("*/tinderbox-e2e/*/")]),
+            "cgroups": len([p for p in pathlib.Path("/sys/fs/cgroup").glob(f"*/{CGROUP}/*/")]),
             "loop devices": len([p for p in pathlib.Path("/sys/block").glob("loop*/loop/backing_file")]),
             "files": sum(len(files) for folder in (RUN, STATE) for _, _, files in os.walk(folder)),
             "processes": len(list(filter(str.isdigit, os.listdir("/proc")))),

@@ -172,6 +172,7 @@ class RemoveTestsTest(unittest.TestCase):
         for line in ("network namespace tbe-3", "network namespace tbinternet", "network namespace n1a2b-1", "network link tbev3",
                      "nftables table inet tbe_net", "cgroup /sys/fs/cgroup/cpu/tinderbox-e2e", "mount /run/netns/tbe-3",
                      f"mount {self.tool.ROOT}/build/test-state/pool", "path /tmp/tinderbox-fuse-fuzz", "path /run/tinderbox-e2e/vm/i1",
+                     f"mount {self.tool.ROOT}/build/test-state-b/pool", "path /run/tinderbox-e2e-b/vm/i1",
                      f"loop device loop0: {self.tool.ROOT}/build/test-state/pool.img"):
             self.assertTrue(self.tool.is_of_tests(line), line)
 
