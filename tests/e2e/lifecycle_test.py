@@ -11,15 +11,17 @@ import unittest
 
 from harness import DaemonTest, PREFIX, host_objects, process_gone, read, wait_for
 
+MANY = int(os.environ.get("TINDERBOX_MANY", "20"))
+
 
 class ManyTest(DaemonTest):
-    def test_twenty_at_once_each_answers_and_nothing_is_left(self):
-        with concurrent.futures.ThreadPoolExecutor(20) as pool:
-            sandboxes = list(pool.map(lambda i: self.daemon.create("--memory", "256"), range(20)))
-            self.assertEqual(len(set(sandboxes)), 20)
+    def test_many_at_once_each_answers_and_nothing_is_left(self):
+        with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
+            sandboxes = list(pool.map(lambda i: self.daemon.create("--memory", "256"), range(MANY)))
+            self.assertEqual(len(set(sandboxes)), MANY)
             answers = list(pool.map(lambda s: self.tb("exec", s, "--", "hostname").stdout.strip(), sandboxes))
         self.assertEqual(answers, sandboxes)
-        self.assertEqual(len(self.daemon.json("ls")), 20)
+        self.assertEqual(len(self.daemon.json("ls")), MANY)
         pids = [self.daemon.inspect(s)["vmmPid"] for s in sandboxes]
         self.tb("rm", "--all")
         self.assertEqual(host_objects(), [])
