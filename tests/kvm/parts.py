@@ -155,7 +155,8 @@ def open_pool(state):
     """The templates of a state directory. Its pool may be an image that no daemon has mounted."""
     image = state / "pool.img"
     if image.exists() and not os.path.ismount(state / "pool"):
-        with mounted(image, "loop,ro") as pool:
+        # nouuid: a copy of this pool may be mounted elsewhere.
+        with mounted(image, "loop,ro,nouuid") as pool:
             yield pool / "templates"
     else:
         yield state / "pool/templates"

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
-"""The host restarts, once with the same processor and once with another one. Each class runs on a machine of its own;
+"""The host loses its power and starts again, once with the same processor and once with another one. Each class runs on a machine of its own;
 they share the state disk, and run in this order (SEQUENCES in scenarios.py)."""
+import os
 import pathlib
 import sys
 import unittest
@@ -32,7 +33,11 @@ class Before(RebootTest):
             self.daemon.tb("exec", sandbox, "--", "sh", "-c", "echo memory >/dev/shm/f; echo disk >/home/user/f; sync")
         for sandbox in made[:2]:
             self.daemon.tb("pause", sandbox)
-        NOTES.write_text(" ".join(made))
+        # The machine ends like one that loses its power: the daemon itself must have flushed the sandboxes.
+        with open(NOTES, "w") as notes:
+            notes.write(" ".join(made))
+            notes.flush()
+            os.fsync(notes.fileno())
 
 
 class After(RebootTest):

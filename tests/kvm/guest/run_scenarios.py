@@ -130,7 +130,7 @@ def look_at_kvm():
     try:
         info = daemon.start().json("info")
     finally:
-        daemon.cleanup()
+        daemon.stop()  # the disk may hold sandboxes of the machine before
     report(f"note kvm: {info['kvm']}; vmm: {info['vmm']}")
     if info["kvm"]["verdict"] != "whole":
         report(f"broken the machine's KVM is not whole: {info['kvm']}")
