@@ -71,6 +71,17 @@ struct Failure {
   ::_exit(127);
 }
 
+// RaiseOomScore(getpid(), 0) by async-signal-safe calls.
+void RaiseOwnOomScore() {
+  const int fd = ::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  char sign = 0;
+  if (::read(fd, &sign, 1) == 1 && sign == '-') {
+    [[maybe_unused]] const auto n = ::pwrite(fd, "0", 1, 0);
+  }
+  ::close(fd);
+}
+
 [[noreturn]] void RunChild(const Child& child) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // A parent that died before the prctl would never be noticed: it cannot write this byte then.
@@ -82,6 +93,9 @@ struct Failure {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::umask(022);
+  // The service's unit protects the daemon, not what it runs. Before /proc is that of the tool's
+  // own pid namespace, and best effort: a host may run without OOM scores.
+  RaiseOwnOomScore();
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     ChildFail(child, kPrivateMounts);
   }

@@ -50,6 +50,36 @@ TEST_F(ROOT_LaunchTest, SignalIsKept) {
   EXPECT_EQ(vm->Wait(Deadline::After(seconds(10))).value(), (ExitStatus{true, SIGABRT, ""}));
 }
 
+// The daemon's unit protects the daemon. If a VM inherited that, the kernel would kill the host's
+// other services before any VM.
+TEST_F(ROOT_LaunchTest, VmIsKilledBeforeTheHostAndTheDaemonIfMemoryRunsOut) {
+  const auto score = [](const std::string& process) {
+    return std::stoi(sys::ReadFile(fmt::format("/proc/{}/oom_score_adj", process), 64).value());
+  };
+  const int before = score("self");
+  // Refused without CAP_SYS_RESOURCE: then there is nothing to inherit either.
+  const bool lowered = sys::WriteExisting("/proc/self/oom_score_adj", "-300").has_value();
+  const auto vm = StartDoing({"spin"});
+  EXPECT_EQ(score("self"), lowered ? -300 : before);
+  ASSERT_TRUE(sys::WriteExisting("/proc/self/oom_score_adj", std::to_string(before)));
+  ASSERT_TRUE(vm);
+  EXPECT_EQ(score(std::to_string(vm->warden_pid())), 0);
+  EXPECT_EQ(score(std::to_string(vm->vmm_pid())), 500);
+}
+
+TEST_F(ROOT_LaunchTest, VmKeepsAScoreThatIsHigherAlready) {
+  const auto score = [](pid_t pid) {
+    return std::stoi(sys::ReadFile(fmt::format("/proc/{}/oom_score_adj", pid), 64).value());
+  };
+  const int before = score(::getpid());
+  ASSERT_TRUE(sys::WriteExisting("/proc/self/oom_score_adj", "700"));
+  const auto vm = StartDoing({"spin"});
+  ASSERT_TRUE(sys::WriteExisting("/proc/self/oom_score_adj", std::to_string(before)));
+  ASSERT_TRUE(vm);
+  EXPECT_EQ(score(vm->warden_pid()), 700);
+  EXPECT_EQ(score(vm->vmm_pid()), 700);
+}
+
 TEST_F(ROOT_LaunchTest, WaitHonoursItsDeadline) {
   const auto vm = StartDoing({"spin"});
   ASSERT_TRUE(vm);

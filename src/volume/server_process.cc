@@ -17,6 +17,7 @@
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "sys/mount.h"
+#include "sys/oom_score.h"
 #include "sys/pidfd.h"
 #include "sys/spawn.h"
 
@@ -63,6 +64,10 @@ Result<ServerProcess> ServerProcess::Start(Options options) {
   spec.fds = {{0, null}, {1, null}, {2, null}, {3, options.connection}, {4, tree}, {5, its_line}};
   spec.namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
   sys::Child child = TRY_CTX(sys::Spawn(spec), "start the server of a volume");
+  if (const auto raised = sys::RaiseOomScore(child.pid, 0); !raised) {
+    base::LogWarning("a volume's server keeps the daemon's OOM score: ignoring",
+                     {{"error", raised.error().ToString()}});
+  }
   Join(options.cgroup, child.pid);
   return ServerProcess(std::move(child.pidfd), std::move(line));
 }

@@ -15,6 +15,7 @@
 #include "warden/jail.h"
 #include "warden/kernel.h"
 #include "warden/ladder.h"
+#include "warden/oom_score.h"
 
 namespace tinderbox::warden {
 namespace {
@@ -189,6 +190,8 @@ int Main() {
   const uint64_t all = ~0ul;
   Call(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, nullptr, sizeof all);
   launch.bounding_set = DropBoundingSet();
+  OomScore oom_score;
+  oom_score.Open();
   if (!ReceivePlan(kLaunchSocketFd, &launch)) {
     launch.socket = kLaunchSocketFd;
     launch.report.step = static_cast<uint32_t>(Step::kClone);
@@ -199,7 +202,9 @@ int Main() {
   NoteObject(&launch, "console pipe");
   int output[2] = {-1, -1};
   if (const long r = Call(__NR_pipe2, output, O_CLOEXEC); r < 0) FailLaunch(r);
+  oom_score.RaiseTo(kVmmOomScore);
   const long vmm = StartVmm(&launch, output[1]);
+  oom_score.Restore();
   if (vmm < 0) FailLaunch(vmm);
   Close(output[1]);
   if (SendReport(static_cast<int>(vmm)) < 0) Exit(kBadStart);

@@ -27,6 +27,9 @@ inline constexpr std::size_t kMaxBinds = 64;
 inline constexpr std::size_t kMaxDevices = 4;
 inline constexpr std::size_t kMaxObject = 200;  // bytes of Report::object, with its NUL
 inline constexpr std::size_t kMaxControlLine = 64;
+// The VMM's OOM score adjustment: if the host's memory runs out, the kernel kills VMs before the
+// host's own services. The warden's is 0 (its VM would die with it), the daemon's below that.
+inline constexpr int kVmmOomScore = 500;
 
 // The steps of a launch, in their order. The names are those of LaunchStepNames().
 enum class Step : std::uint8_t {
