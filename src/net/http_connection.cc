@@ -46,6 +46,25 @@ ssize_t ReceiveInto(Stream& stream, std::string& in) {
   return n;
 }
 
+// A field that goes on in the next line (obs-fold). The parser unfolds it; others do not, and see
+// another request.
+bool HasFoldedField(std::string_view head) {
+  head = head.substr(0, head.find("\r\n\r\n"));
+  return head.contains("\r\n ") || head.contains("\r\n\t");
+}
+
+// More than one Host, or a length that is a list: RFC 9112 wants these refused, since whoever
+// stands before or behind us may take the other one.
+bool IsAmbiguous(const HeaderList& headers) {
+  const auto count = [&](std::string_view wanted) {
+    return std::ranges::count_if(
+        headers, [&](const auto& field) { return EqualsIgnoreCase(field.first, wanted); });
+  };
+  const std::string_view length = headers.Get("Content-Length");
+  return count("Host") > 1 || count("Content-Length") > 1 ||
+         length.find_first_not_of("0123456789") != length.npos;
+}
+
 // Splits an origin-form or absolute-form target into path and query.
 void SplitTarget(RequestHead& head) {
   std::string_view rest = head.target;
@@ -222,8 +241,14 @@ AsyncResult<bool> HttpConnection::ReadHead() {
       // Its time begins with its first byte: on a kept connection that may be long after now.
       if (head_end == Clock::time_point::max()) head_end = Clock::now() + limits_.head_timeout;
       boost::system::error_code ec;
+      // Nothing of a head is taken before all of it is there.
       const std::size_t used = parser_->put(asio::buffer(in_), ec);
+      const bool folded = HasFoldedField(std::string_view(in_).substr(0, used));
       in_.erase(0, used);
+      if (folded) {
+        co_await Refuse(400, "a header field is folded over two lines");
+        co_return false;
+      }
       if (parser_->is_header_done()) co_return true;
       if (ec && ec != http::error::need_more) {
         const bool large = ec == http::error::header_limit;
@@ -267,6 +292,7 @@ Task<unsigned> HttpConnection::CheckHead() {
   if (head_.headers.size() > limits_.header_count) co_return 431;
   if (message.version() != 11 && message.version() != 10) co_return 505;
   if (!head_.http_1_0 && !head_.headers.Has("Host")) co_return 400;
+  if (IsAmbiguous(head_.headers)) co_return 400;
   // Anything but plain "chunked" could be understood differently by whoever stands before us.
   for (const auto& [name, value] : head_.headers) {
     if (EqualsIgnoreCase(name, "Transfer-Encoding") && !EqualsIgnoreCase(value, "chunked")) {

@@ -176,6 +176,34 @@ TEST_F(HttpServerTest, GarbageIsRefusedAndClosed) {
             std::string::npos);
 }
 
+// RFC 9112: whoever stands before or behind this server may understand these in another way.
+TEST_F(HttpServerTest, AmbiguousHeadsAreRefused) {
+  Start(Echo);
+  const auto status = [this](const std::string& fields, const std::string& body = "") {
+    return Ask("POST / HTTP/1.1\r\n" + fields + "Connection: close\r\n\r\n" + body).substr(9, 3);
+  };
+  EXPECT_EQ(status("Host: x\r\nContent-Length: 4\r\n", "abcd"), "200");
+  EXPECT_EQ(status("Host: x\r\nA: b\r\nContent-Length: 6\r\n", "a\r\n bc"), "200")
+      << "a body may hold what a head may not";
+  EXPECT_EQ(status("Host: x\r\nHost: y\r\n"), "400");
+  EXPECT_EQ(status("Host: x\r\nhost: x\r\n"), "400");
+  EXPECT_EQ(status("Host: x\r\nContent-Length: 4, 4\r\n", "abcd"), "400");
+  EXPECT_EQ(status("Host: x\r\nContent-Length: 4\r\nContent-Length: 4\r\n", "abcd"), "400");
+  EXPECT_EQ(status("Host: x\r\nContent-Length: +4\r\n", "abcd"), "400");
+  EXPECT_EQ(status("Host: x\r\nA: b\r\n c\r\n"), "400");
+  EXPECT_EQ(status("Host: x\r\nA: b\r\n\tContent-Length: 4\r\n", "abcd"), "400");
+}
+
+TEST_F(HttpServerTest, AFoldThatTricklesInIsRefused) {
+  Start(Echo);
+  RawClient client(port_);
+  for (const char c : std::string_view("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n")) {
+    client.Send(std::string_view(&c, 1));
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_NE(client.ReadToEnd().find("HTTP/1.1 400"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, LimitsHold) {
   HttpLimits limits;
   limits.header_bytes = 4096;
