@@ -22,6 +22,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 TEST_F(CliTest, RunKeepsStreamsApartAndPassesTheExitCode) {
@@ -182,6 +183,22 @@ TEST_F(CliTest, ATerminalIsRawWhileTheCommandRunsAndAsBeforeAfterwards) {
   EXPECT_EQ(after.c_iflag, before.c_iflag);
   EXPECT_EQ(after.c_oflag, before.c_oflag);
   EXPECT_THAT(daemon_->sandboxes(), IsEmpty());
+}
+
+TEST_F(CliTest, LogsCommandNoTerminal) {
+  daemon_->AddSandbox("i3kabc", "web", "running");
+  EXPECT_EQ(Run({"logs", "web"}).out, "boot\r\n\x1b]0;owned\x07 done\n")
+      << "a pipe gets it as it is";
+  int master = -1;
+  int slave = -1;
+  ASSERT_EQ(::openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+  const sys::UniqueFd ours(master);
+  const sys::UniqueFd theirs(slave);
+  const Program program({"logs", "web"}, slave, slave, slave);
+  const std::string shown = ReadUntil(master, "done");
+  EXPECT_THAT(shown, HasSubstr("?]0;owned? done"));
+  EXPECT_THAT(shown, Not(HasSubstr("\x1b")));
+  EXPECT_EQ(program.Wait(), 0);
 }
 
 TEST_F(CliTest, SandboxesAreFoundByNameAndByTheBeginningOfTheirIds) {

@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/quote.h"
 #include "cli/table.h"
 #include "sys/file.h"
 
@@ -92,9 +93,9 @@ std::string DoctorText(const json::array& checks) {
                           : status == "warn" ? Colour::kYellow
                                              : Colour::kRed;
     text += fmt::format("{} {:<14} {}\n", Coloured(colour, fmt::format("{:<4}", status)),
-                        TextAt(check, "name"), TextAt(check, "detail"));
+                        TextAt(check, "name"), Printable(TextAt(check, "detail")));
     if (const std::string remedy = TextAt(check, "remedy"); status != "ok" && !remedy.empty()) {
-      text += fmt::format("     {:<14} → {}\n", "", remedy);
+      text += fmt::format("     {:<14} → {}\n", "", Printable(remedy));
     }
   }
   return text;

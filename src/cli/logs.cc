@@ -4,6 +4,7 @@
 // tinderbox logs.
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <csignal>
@@ -11,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/console_tail.h"
 #include "cli/output.h"
+#include "cli/quote.h"
 #include "cli/terminal.h"
 
 namespace tinderbox::cli {
@@ -32,7 +34,9 @@ base::Result<> Show(const Session& session, const std::string& text) {
   if (text.empty()) return {};
   if (session.json())
     return Print(boost::json::serialize(boost::json::object{{"console", text}}) + "\n");
-  return Print(text);
+  // What a guest writes must not command the terminal of whoever looks. A pipe or a file gets it as
+  // it is.
+  return Print(IsTerminal(STDOUT_FILENO) ? PrintableLines(text) : text);
 }
 
 // True once nothing more can come.

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "cli/quote.h"
 #include "cli/terminal.h"
 #include "sys/file.h"
 
@@ -17,15 +18,6 @@ namespace tinderbox::cli {
 namespace {
 
 namespace json = boost::json;
-
-// What the daemon quotes may come from a guest: no escape sequence of it reaches the terminal.
-std::string ForTerminal(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if ((static_cast<unsigned char>(c) < ' ' && c != '\n' && c != '\t') || c == 0x7f) c = '?';
-  }
-  return out;
-}
 
 void Append(std::string& out, const json::value& value, std::size_t depth) {
   const auto indent = [&out](std::size_t n) { out.append(n * 2, ' '); };
@@ -63,8 +55,9 @@ void Append(std::string& out, const json::value& value, std::size_t depth) {
 }  // namespace
 
 void PrintError(const base::Error& error) {
-  std::string text = "tinderbox: " + ForTerminal(error.ToString()) + "\n";
-  if (!error.remedy().empty()) text += "  " + ForTerminal(error.remedy()) + "\n";
+  // What the daemon quotes may come from a guest: no escape sequence of it reaches the terminal.
+  std::string text = "tinderbox: " + PrintableLines(error.ToString()) + "\n";
+  if (!error.remedy().empty()) text += "  " + PrintableLines(error.remedy()) + "\n";
   // There is no one to tell if this fails.
   static_cast<void>(sys::WriteAll(sys::FdRef::Borrow(STDERR_FILENO), text));
 }

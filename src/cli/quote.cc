@@ -39,10 +39,39 @@ std::string UrlEncode(std::string_view text) {
   return out;
 }
 
-std::string Printable(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+std::string Printable(std::string_view text, std::string_view keep) {
+  std::string out;
+  out.reserve(text.size());
+  int continuation = 0;  // bytes that the character before is still to have
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool continues = (byte & 0xc0) == 0x80;
+    if (continues && continuation > 0) {
+      --continuation;
+      out += text[i];
+      continue;
+    }
+    continuation = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0;
+    if (byte == 0xc2 && (i + 1 == text.size() || static_cast<unsigned char>(text[i + 1]) < 0xa0)) {
+      // U+0080 to U+009F are 0xc2 and one byte more, which may be in a text that follows.
+      const bool whole = i + 1 < text.size() && (text[i + 1] & 0xc0) == 0x80;
+      i += whole ? 1 : 0;
+      continuation = 0;
+      out += '?';
+    } else if (((byte < ' ' || byte == 0x7f) && !keep.contains(text[i])) || continues) {
+      out += '?';
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+std::string PrintableLines(std::string_view text) {
+  std::string out = Printable(text, "\n\t\r");
+  // A carriage return alone would overwrite what stands in the line.
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (out[i] == '\r' && i + 1 < out.size() && out[i + 1] != '\n') out[i] = '?';
   }
   return out;
 }

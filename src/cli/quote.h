@@ -16,7 +16,10 @@ std::string ShellQuote(std::string_view text);
 std::string UrlEncode(std::string_view text);
 
 // `text` with control characters (escape sequences that a sandbox may have put into a name) as '?',
-// so that it can be shown on a terminal.
-std::string Printable(std::string_view text);
+// so that it can be shown on a terminal. Both kinds: ASCII's, and those from U+0080 to U+009F,
+// which some terminals obey, too. Those in `keep` stay.
+std::string Printable(std::string_view text, std::string_view keep = "");
+// The same for text of many lines: line ends ("\n", "\r\n") and tabs stay.
+std::string PrintableLines(std::string_view text);
 
 }  // namespace tinderbox::cli

@@ -53,6 +53,25 @@ TEST(QuoteTest, EncodesForUrls) {
   EXPECT_EQ(UrlEncode("/a b&c=d%é"), "%2Fa%20b%26c%3Dd%25%C3%A9");
 }
 
+TEST(QuoteTest, ShowsNoControlCharacters) {
+  EXPECT_EQ(Printable("a\x1b[2Jb\x7f\n"), "a?[2Jb??");
+  EXPECT_EQ(Printable("é€😀 ü"), "é€😀 ü");
+  EXPECT_EQ(Printable("\xc2\x9b"
+                      "31m"),
+            "?31m")
+      << "CSI in one character";
+  EXPECT_EQ(Printable("\xc2\xa9"), "©");
+  EXPECT_EQ(Printable("\x9b"
+                      "31m"),
+            "?31m")
+      << "and in one byte";
+  EXPECT_EQ(Printable("\xc2"), "?") << "its second half may be next";
+  EXPECT_EQ(Printable("\xc2\x1b["), "??[");
+  EXPECT_EQ(Printable("\xe2\x82"), "\xe2\x82");
+  EXPECT_EQ(Printable("\xe2\x1b["), "\xe2?[");
+  EXPECT_EQ(PrintableLines("a\tb\r\nc\rd\x1b]0;x\a\n"), "a\tb\r\nc?d?]0;x?\n");
+}
+
 TEST(TableTest, AlignsColumns) {
   Table table({"ID", "NAME"});
   table.Add({"i1", "é"});
