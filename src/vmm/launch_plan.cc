@@ -143,6 +143,8 @@ Result<std::vector<std::byte>> EncodePlan(const LaunchSpec& spec, const PlanPart
   plan.stop_grace_ms = static_cast<std::uint32_t>(spec.stop_grace.count());
   plan.workspace_bytes = spec.workspace_bytes;
   plan.open_files = spec.open_files;
+  plan.file_bytes = std::max({spec.file_bytes, spec.workspace_bytes, parts.writable_bytes});
+  plan.may_fork = spec.processes ? 1 : 0;
   plan.console_bytes = spec.console_bytes;
   plan.device_count =
       static_cast<std::uint32_t>(std::min(parts.devices.size(), std::size_t{warden::kMaxDevices}));

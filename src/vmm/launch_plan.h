@@ -30,6 +30,7 @@ struct PlanParts {
   std::vector<warden::Device> devices;
   std::vector<JailBind> binds;
   std::vector<bool> bind_is_directory;  // one for each of binds
+  std::uint64_t writable_bytes = 0;     // size of the largest file that is bound writable
   std::string fail_at;
 };
 

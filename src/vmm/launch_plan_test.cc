@@ -79,6 +79,7 @@ TEST(LaunchPlanTest, MessageHoldsEverythingInOrder) {
   spec.netns = "/run/netns/n";
   PlanParts parts;
   parts.cgroup_count = 2;
+  parts.writable_bytes = 1u << 30;
   parts.binds = {{"/h/k", "/vmlinux"}, {"/usr", "/usr"}};
   parts.bind_is_directory = {false, true};
   parts.fail_at = "pivot";
@@ -91,6 +92,8 @@ TEST(LaunchPlanTest, MessageHoldsEverythingInOrder) {
   EXPECT_EQ(plan.gid, 8u);
   EXPECT_EQ(plan.has_netns, 1u);
   EXPECT_EQ(plan.arg_count, 2u);
+  EXPECT_EQ(plan.file_bytes, 1u << 30);
+  EXPECT_EQ(plan.may_fork, 0u);
   EXPECT_EQ(plan.cgroup_count, 2u);
   const std::string strings(reinterpret_cast<const char*>(message.data()) + sizeof plan,
                             message.size() - sizeof plan);

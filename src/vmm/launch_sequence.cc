@@ -199,7 +199,10 @@ Result<> LaunchSequence::OpenHostObjects() {
       const bool directory = S_ISDIR(st.st_mode);
       bind_is_directory_.push_back(directory);
       // A kernel or a disk is data: nothing makes it executable in there.
-      const bool executable = directory || (st.st_mode & 0111) != 0;
+      const bool executable = directory || bind.executable || (st.st_mode & 0111) != 0;
+      if (!bind.read_only && S_ISREG(st.st_mode)) {
+        writable_bytes_ = std::max(writable_bytes_, static_cast<std::uint64_t>(st.st_size));
+      }
       bind_mounts_.push_back(TRY(sys::CloneMount(bind.source, {bind.read_only, executable})));
     }
     return {};
@@ -231,6 +234,7 @@ Result<> LaunchSequence::SendPlan() {
   parts.devices = JailDevices(spec_);
   parts.binds = binds_;
   parts.bind_is_directory = bind_is_directory_;
+  parts.writable_bytes = writable_bytes_;
   parts.fail_at = options_.fail_at;
   std::vector<int> fds{run_dir_.get()};
   if (netns_) fds.push_back(netns_.get());

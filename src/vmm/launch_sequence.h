@@ -83,6 +83,7 @@ class LaunchSequence {
   std::vector<JailBind> binds_;
   std::vector<sys::UniqueFd> bind_mounts_;
   std::vector<bool> bind_is_directory_;
+  std::uint64_t writable_bytes_ = 0;  // of the largest file that is bound writable
   sys::UniqueFd socket_;
   base::Result<> sent_;  // whether all that the warden was told has reached it
   std::unique_ptr<sys::PendingSpawn> pending_;

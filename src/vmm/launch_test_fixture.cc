@@ -64,6 +64,7 @@ LaunchSpec LaunchTest::Spec(const std::vector<std::string>& arguments, const std
   spec.gid = uid_;
   spec.cgroup = group_ + "-" + id;
   spec.limits = {.memory_bytes = 256 << 20, .cpus = 1.5, .pids = 64};
+  spec.processes = true;
   run_dirs_.push_back(spec.run_dir);
   return spec;
 }

@@ -31,6 +31,9 @@ struct JailBind {
   std::string source;
   std::string target;  // absolute, inside the jail
   bool read_only = true;
+  // A file is executable in the jail if its mode says so or this does: libraries are executed, and
+  // have no such mode everywhere. Directories are executable.
+  bool executable = false;
 
   bool operator==(const JailBind&) const = default;
 };
@@ -51,7 +54,7 @@ struct LaunchSpec {
   std::string warden;   // path of tinderbox-warden
   std::string vmm;      // host path of the VMM binary; stands in the jail at its own path or /vmm
   std::vector<std::string> argv;  // argv[0] included, paths as seen inside the jail
-  std::vector<JailBind> binds;    // kernel, initrd, root file system, /usr, …
+  std::vector<JailBind> binds;    // kernel, initrd, root file system, libraries, …
   std::string netns;              // path of a named network namespace; empty: a fresh empty one
   uid_t uid = 0;                  // of the VMM; never 0
   gid_t gid = 0;
@@ -59,7 +62,11 @@ struct LaunchSpec {
   bool tun = false;                          // /dev/net/tun in the jail
   std::uint64_t workspace_bytes = 64 << 20;  // size cap of the jail's tmpfs
   std::uint64_t open_files = 2048;           // RLIMIT_NOFILE
-  std::uint64_t console_bytes = 1 << 20;     // the console log keeps at least the last half of this
+  // RLIMIT_FSIZE is the largest of this, workspace_bytes and the sizes of the files that are bound
+  // writable: the VMM cannot make a file grow beyond it (EFBIG).
+  std::uint64_t file_bytes = 0;
+  bool processes = false;  // the VMM may start processes (for tests); threads are always allowed
+  std::uint64_t console_bytes = 1 << 20;  // the console log keeps at least the last half of this
   std::string cgroup;  // name below each controller's root, e.g. "tinderbox/<id>"; empty: none
   CgroupLimits limits;
   std::chrono::milliseconds stop_grace{10000};  // TERM → KILL when `stop` names no other

@@ -102,7 +102,9 @@ TEST_F(ROOT_LaunchTest, VmmSeesNothingButItsJail) {
   EXPECT_THAT(console, HasSubstr(fmt::format("uid {0} {0}\ngid {0} {0}\ngroups 0\n", uid_)));
   EXPECT_THAT(console, HasSubstr("session 1\n"));
   EXPECT_THAT(console, Not(HasSubstr("env ")));
-  EXPECT_THAT(console, HasSubstr("nofile 512\ncore 0\numask 77\nodd-signals 0\nhostname vm\n"));
+  EXPECT_THAT(
+      console,
+      HasSubstr("nofile 512\ncore 1\nfsize 67108864\numask 77\nodd-signals 0\nhostname vm\n"));
   // stdin is /dev/null, stdout and stderr the console's pipe; no other descriptor.
   EXPECT_THAT(console, HasSubstr("fd 0 mode=20000\nfd 1 mode=10000\nfd 2 mode=10000\nnofile"));
   std::vector<std::string> files;
@@ -201,6 +203,22 @@ TEST_F(ROOT_LaunchTest, WorkspaceIsCapped) {
   ASSERT_TRUE(vm);
   const auto console = AwaitConsole(*vm, "filled ");
   EXPECT_LE(std::stol(console.substr(console.find("filled ") + 7)), 2 << 20);
+}
+
+TEST_F(ROOT_LaunchTest, DiskDoesNotGrow) {
+  auto spec = Spec({"grow"});
+  spec.workspace_bytes = 1 << 20;
+  const std::string disk = dir_ + "/disk";
+  ASSERT_TRUE(sys::WriteFileAtomic(disk, "", 0600));
+  ASSERT_EQ(::truncate(disk.c_str(), 8 << 20), 0);
+  ASSERT_EQ(::chown(disk.c_str(), spec.uid, spec.gid), 0);
+  spec.binds = {{disk, kJailRootfs, false}};
+  const auto vm = Start(spec);
+  ASSERT_TRUE(vm);
+  // It lives: a write beyond the limit fails and does not end it by SIGXFSZ.
+  EXPECT_THAT(AwaitConsole(*vm, "end\n"), Not(HasSubstr("escaped")));
+  EXPECT_EQ(sys::Stat(disk)->st_size, 8 << 20);
+  ASSERT_TRUE(sys::RemoveFile(disk));
 }
 
 TEST_F(ROOT_LaunchTest, StopByTerm) {

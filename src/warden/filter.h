@@ -4,12 +4,10 @@
 
 namespace tinderbox::warden {
 
-// A system call filter for everything that runs in the jail, in force from the VMM's first
-// instruction: no new namespaces (a user namespace would hand out capabilities again), no mounts,
-// no tracing, no keys, no kernel modules, no programs for the kernel. Refused calls fail with
-// EPERM. VMMs put their own, far stricter filters on top of it once they know what they need; this
-// one holds before that, and for those that have none. Needs no_new_privs. A negative errno on
-// failure.
-long InstallFilter();
+// The system call filter of everything that runs in the jail, in force from the VMM's first
+// instruction: a list of what is allowed (allowed_calls.h); the rest fails. VMMs put their own
+// filters on top of it once they know what they need. Without `may_fork` the VMM starts threads and
+// no processes. Needs no_new_privs. A negative errno on failure.
+long InstallFilter(bool may_fork);
 
 }  // namespace tinderbox::warden

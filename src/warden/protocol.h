@@ -21,9 +21,9 @@ namespace tinderbox::warden {
 // The descriptor at which the warden finds that socket; 0, 1 and 2 are /dev/null.
 inline constexpr int kLaunchSocketFd = 3;
 inline constexpr std::size_t kMaxPlanBytes = 64 * 1024;
-inline constexpr std::size_t kMaxFds = 100;  // the kernel takes 253 in one message
+inline constexpr std::size_t kMaxFds = 200;  // the kernel takes 253 in one message
 inline constexpr std::size_t kMaxArgs = 256;
-inline constexpr std::size_t kMaxBinds = 64;
+inline constexpr std::size_t kMaxBinds = 160;
 inline constexpr std::size_t kMaxDevices = 4;
 inline constexpr std::size_t kMaxObject = 200;  // bytes of Report::object, with its NUL
 inline constexpr std::size_t kMaxControlLine = 64;
@@ -80,9 +80,11 @@ struct Plan {
   std::uint32_t cgroup_count = 0;
   std::uint32_t device_count = 0;
   std::uint32_t has_netns = 0;
+  std::uint32_t may_fork = 0;  // 0: the system call filter allows threads and no processes
   std::uint32_t stop_grace_ms = 10000;
   std::uint64_t workspace_bytes = 0;
   std::uint64_t open_files = 0;
+  std::uint64_t file_bytes = 0;  // RLIMIT_FSIZE
   std::uint64_t console_bytes = 0;
   Device devices[kMaxDevices] = {};
 };

@@ -13,6 +13,20 @@
 namespace tinderbox::warden {
 namespace {
 
+// sigaction as the kernel has it.
+struct KernelSigaction {
+  uintptr_t handler;
+  unsigned long flags;
+  void (*restorer)();
+  uint64_t mask;
+};
+constexpr uintptr_t kIgnoreSignal = 1;
+
+// Of linux/prctl.h and the kernel's pid types.
+constexpr int kSchedCore = 62;
+constexpr int kSchedCoreCreate = 1;
+constexpr int kSchedCoreScopeProcess = 1;
+
 struct Child {
   Launch* launch;
   int output;
@@ -29,7 +43,18 @@ long SetLimits(Child* child) {
   if (long r = BeginStep(launch, Step::kLimits, "RLIMIT_NOFILE"); r < 0) return r;
   if (long r = SetLimit(RLIMIT_NOFILE, launch->plan->open_files); r < 0) return r;
   NoteObject(launch, "RLIMIT_CORE");
-  if (long r = SetLimit(RLIMIT_CORE, 0); r < 0) return r;
+  // Not 0: to a program that takes core dumps by a pipe the kernel gives what the limit forbids,
+  // but for a limit of 1, which it takes for "none at all".
+  if (long r = SetLimit(RLIMIT_CORE, 1); r < 0) return r;
+  NoteObject(launch, "RLIMIT_FSIZE");
+  if (long r = SetLimit(RLIMIT_FSIZE, launch->plan->file_bytes); r < 0) return r;
+  // A write beyond that limit fails, and does not end the VMM by a signal.
+  const KernelSigaction ignore = {kIgnoreSignal, 0, nullptr, 0};
+  if (long r = Call(__NR_rt_sigaction, SIGXFSZ, &ignore, nullptr, sizeof ignore.mask); r < 0)
+    return r;
+  // A scheduling cookie of the VM's own: no thread of another VM shares a core with it at the same
+  // time. Kernels and CPUs without that refuse it, which is no reason not to run.
+  Call(__NR_prctl, kSchedCore, kSchedCoreCreate, 0, kSchedCoreScopeProcess, 0);
   Call(__NR_umask, 077);
   NoteObject(launch, "descriptors");
   if (long r = Call(__NR_dup3, child->output, 1, 0); r < 0) return r;
@@ -66,7 +91,7 @@ long DropCredentials(Child* child) {
   if (long r = Call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); r < 0) return r;
   // Last, since it refuses some of what has just been done.
   NoteObject(launch, "system call filter");
-  if (long r = InstallFilter(); r < 0) return r;
+  if (long r = InstallFilter(plan.may_fork != 0); r < 0) return r;
   EndStep(launch, Step::kCredentials);
   return 0;
 }

@@ -15,18 +15,22 @@
 //   serve            listens on /run/api.sock and answers "pong" to every connection
 //   serve-late MS    the same, after MS milliseconds
 //   deaf             binds /run/api.sock and never listens
-//   link             makes /run/api.sock a symbolic link to a file of the host
 //   fill             writes to /run/fill until the workspace is full, prints how much
 //   escape           tries to reach beyond the jail, prints each attempt that succeeded
+//   flip             maps /memory.img as a VMM does and changes it all the time; maps it far beyond
+//                    its end, too, and puts memory of its own there, in turns
+//   grow             tries to make /rootfs.ext4 larger, prints each attempt that succeeded
 //   time             prints CLOCK_MONOTONIC in nanoseconds and exits 0
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -94,6 +98,8 @@ int Look(char** environment) {
   printf("nofile %lu\n", static_cast<unsigned long>(limit.rlim_cur));
   getrlimit(RLIMIT_CORE, &limit);
   printf("core %lu\n", static_cast<unsigned long>(limit.rlim_max));
+  getrlimit(RLIMIT_FSIZE, &limit);
+  printf("fsize %lu\n", static_cast<unsigned long>(limit.rlim_max));
   const mode_t mask = umask(0);
   printf("umask %o\n", mask);
   sigset_t blocked;
@@ -102,7 +108,7 @@ int Look(char** environment) {
   for (int s = 1; s < 32; ++s) {
     struct sigaction action{};
     sigaction(s, nullptr, &action);
-    if (sigismember(&blocked, s) == 1 || action.sa_handler == SIG_IGN) ++odd;
+    if (sigismember(&blocked, s) == 1 || (action.sa_handler == SIG_IGN) != (s == SIGXFSZ)) ++odd;
   }
   printf("odd-signals %d\n", odd);
   utsname name{};
@@ -154,6 +160,27 @@ int Escape() {
   WaitForever();
 }
 
+int Grow() {
+  const int disk = open("/rootfs.ext4", O_RDWR);
+  struct stat st{};
+  if (disk < 0 || fstat(disk, &st) != 0) return 1;
+  Attempt("write in the disk", pwrite(disk, "x", 1, st.st_size - 1) != 1);
+  Attempt("punch a hole",
+          fallocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) != 0);
+  Attempt("write zeros",
+          fallocate(disk, FALLOC_FL_ZERO_RANGE, 0, 4096) != 0 && errno != EOPNOTSUPP);
+  Attempt("write beyond the end", pwrite(disk, "x", 1, st.st_size) == 1 || errno != EFBIG);
+  Attempt("ftruncate", ftruncate(disk, st.st_size + 1) == 0 || errno != EFBIG);
+  Attempt("fallocate", fallocate(disk, 0, st.st_size, 4096) == 0);
+  Attempt("fallocate, same size", fallocate(disk, FALLOC_FL_KEEP_SIZE, st.st_size, 4096) == 0);
+  Attempt("fallocate zeros, same size",
+          fallocate(disk, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, st.st_size, 4096) == 0);
+  Attempt("insert a range", fallocate(disk, FALLOC_FL_INSERT_RANGE, 0, 4096) == 0);
+  printf("end\n");
+  fflush(stdout);
+  WaitForever();
+}
+
 int Fill() {
   const int fd = open("/run/fill", O_CREAT | O_WRONLY, 0600);
   static char block[65536];
@@ -186,6 +213,41 @@ int Orphans() {
   return 3;
 }
 
+int Flip() {
+  constexpr int kRegions = 300;
+  constexpr size_t kPage = 4096;
+  constexpr off_t kFar = off_t{1} << 40;
+  const int file = open("/memory.img", O_RDONLY);
+  struct stat st{};
+  if (file < 0 || fstat(file, &st) != 0) return 1;
+  const auto size = static_cast<size_t>(st.st_size);
+  void* const map = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  if (map == MAP_FAILED) return 1;
+  auto* const memory = static_cast<volatile char*>(map);
+  memory[0] = 'A';
+  memory[size - 1] = 'Z';
+  void* regions[kRegions];
+  for (void*& region : regions)
+    region = mmap(nullptr, 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  puts("ready");
+  fflush(stdout);
+  for (unsigned round = 0;; ++round) {
+    for (int i = 0; i < kRegions; ++i) {
+      mmap(regions[i], kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file,
+           kFar + i * off_t{8192});
+    }
+    usleep(200);
+    for (void* region : regions) {
+      mmap(region, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      *static_cast<volatile char*>(region) = 'B';
+    }
+    // The count is in the second page and in the middle: equal when this does not run.
+    memory[kPage] = static_cast<char>(round);
+    memory[size / 2] = static_cast<char>(round);
+    usleep(200);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv, char** environment) {
@@ -198,17 +260,15 @@ int main(int argc, char** argv, char** environment) {
   if (is("look")) return Look(environment);
   if (is("escape")) return Escape();
   if (is("fill")) return Fill();
+  if (is("grow")) return Grow();
   if (is("family")) return Family();
   if (is("orphans")) return Orphans();
+  if (is("flip")) return Flip();
   if (is("serve")) return Listen(true);
   if (is("deaf")) return Listen(false);
   if (is("serve-late")) {
     usleep(static_cast<useconds_t>(number) * 1000);
     return Listen(true);
-  }
-  if (is("link")) {
-    if (symlink("/etc/passwd", "/run/api.sock") != 0) return 1;
-    WaitForever();
   }
   if (is("hello")) {
     puts("hello from the jail");

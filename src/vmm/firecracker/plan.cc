@@ -114,6 +114,8 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   launch.netns = spec.netns;
   launch.uid = spec.uid;
   launch.gid = spec.gid;
+  // A snapshot's memory; its state is smaller than the workspace.
+  launch.file_bytes = std::uint64_t{spec.memory_mib} << 20;
   launch.kvm = true;
   launch.tun = !spec.tap.empty();
   launch.cgroup = spec.cgroup;
