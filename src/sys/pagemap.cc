@@ -10,14 +10,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
+#include <charconv>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 #include "sys/file.h"
 
 namespace tinderbox::sys {
 
+using base::Code;
+using base::Fail;
 using base::FailErrno;
 using base::Result;
 
@@ -120,30 +123,118 @@ Result<std::vector<PageRange>> Read(FdRef pagemap, std::uint64_t begin, std::uin
 
 }  // namespace
 
+namespace {
+
+// Takes a number off the front of `text`; false if there is none.
+bool TakeNumber(std::string_view& text, int radix, std::uint64_t& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, radix);
+  if (error != std::errc()) return false;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return true;
+}
+bool TakeChar(std::string_view& text, char c) {
+  if (!text.starts_with(c)) return false;
+  text.remove_prefix(1);
+  return true;
+}
+// A word and the blank behind it.
+bool TakeWord(std::string_view& text, std::string_view& word) {
+  const auto blank = text.find(' ');
+  if (blank == std::string_view::npos) return false;
+  word = text.substr(0, blank);
+  text.remove_prefix(blank + 1);
+  return true;
+}
+
+struct MapsLine {
+  FileMapping mapping;
+  std::uint64_t inode = 0;
+  bool is_private = false;
+};
+
+// "begin-end mode offset device inode   name"
+bool ParseLine(std::string_view line, MapsLine& parsed) {
+  std::string_view mode, device;
+  FileMapping& mapping = parsed.mapping;
+  if (!TakeNumber(line, 16, mapping.begin) || !TakeChar(line, '-') ||
+      !TakeNumber(line, 16, mapping.end) || !TakeChar(line, ' ') || !TakeWord(line, mode) ||
+      !TakeNumber(line, 16, mapping.offset) || !TakeChar(line, ' ') || !TakeWord(line, device) ||
+      !TakeNumber(line, 10, parsed.inode)) {
+    return false;
+  }
+  parsed.is_private = mode.size() == 4 && mode[3] == 'p';
+  return mapping.begin < mapping.end;
+}
+
+}  // namespace
+
+Result<std::vector<FileMapping>> ParseMappings(std::string_view maps, std::uint64_t inode) {
+  std::vector<FileMapping> mappings;
+  while (!maps.empty()) {
+    const std::string_view line = maps.substr(0, maps.find('\n'));
+    maps.remove_prefix(std::min(line.size() + 1, maps.size()));
+    MapsLine parsed;
+    if (!ParseLine(line, parsed))
+      return Fail(Code::kDataLoss, "read a process's mappings: a line is malformed");
+    if (parsed.inode != inode || !parsed.is_private) continue;
+    if (mappings.size() == kMaxFileMappings)
+      return Fail(Code::kFailedPrecondition,
+                  fmt::format("a process has mapped a file more than {} times", kMaxFileMappings));
+    mappings.push_back(parsed.mapping);
+  }
+  return mappings;
+}
+
 Result<std::vector<FileMapping>> MappingsOf(FdRef process, const struct stat& file) {
   const auto maps = TRY(OpenAt(process, "maps", O_RDONLY));
   const std::string text = TRY(ReadAll(maps, kMaxMaps));
-  std::vector<FileMapping> mappings;
-  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
-    FileMapping mapping;
-    std::uint64_t inode = 0;
-    // Every line ends in a newline: ReadAll has read whole ones.
-    if (std::sscanf(text.c_str() + at, "%" SCNx64 "-%" SCNx64 " %*4s %" SCNx64 " %*s %" SCNu64,
-                    &mapping.begin, &mapping.end, &mapping.offset, &inode) != 4) {
-      return base::Fail(base::Code::kDataLoss, "read a process's mappings: a line makes no sense");
-    }
-    if (inode == file.st_ino) {
-      // The device in that line is not the one of stat(2) on every file system (btrfs).
-      struct stat mapped{};
-      const auto name = fmt::format("map_files/{:x}-{:x}", mapping.begin, mapping.end);
-      if (::fstatat(process.get(), name.c_str(), &mapped, 0) == 0 && mapped.st_dev == file.st_dev &&
-          mapped.st_ino == file.st_ino) {
-        mappings.push_back(mapping);
-      }
-    }
-    if (text.find('\n', at) == std::string::npos) break;
-  }
+  auto mappings = TRY(ParseMappings(text, file.st_ino));
+  std::erase_if(mappings, [&](const FileMapping& mapping) {
+    // The device in that text is not the one of stat(2) on every file system (btrfs).
+    struct stat mapped{};
+    const auto name = fmt::format("map_files/{:x}-{:x}", mapping.begin, mapping.end);
+    return ::fstatat(process.get(), name.c_str(), &mapped, 0) != 0 ||
+           mapped.st_dev != file.st_dev || mapped.st_ino != file.st_ino;
+  });
   return mappings;
+}
+
+std::vector<FileMapping> CoverFile(std::vector<FileMapping> mappings, std::uint64_t size) {
+  std::ranges::sort(mappings, {}, &FileMapping::offset);
+  std::vector<FileMapping> cover;
+  std::uint64_t covered = 0;
+  for (const FileMapping& mapping : mappings) {
+    if (mapping.offset != covered || mapping.begin >= mapping.end) continue;
+    if (mapping.end - mapping.begin > size - covered) continue;
+    covered += mapping.end - mapping.begin;
+    cover.push_back(mapping);
+  }
+  if (covered != size) cover.clear();
+  return cover;
+}
+
+std::vector<FilePiece> PiecesOf(const std::vector<FileMapping>& mappings,
+                                std::vector<PageRange> ranges) {
+  std::ranges::sort(ranges, {}, &PageRange::begin);
+  std::vector<PageRange> merged;  // apart from each other
+  for (const PageRange& range : ranges) {
+    if (!merged.empty() && range.begin <= merged.back().end) {
+      merged.back().end = std::max(merged.back().end, range.end);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  std::vector<FilePiece> pieces;
+  for (const FileMapping& mapping : mappings) {
+    auto range = std::ranges::upper_bound(merged, mapping.begin, {}, &PageRange::end);
+    for (; range != merged.end() && range->begin < mapping.end; ++range) {
+      const std::uint64_t begin = std::max(range->begin, mapping.begin);
+      const std::uint64_t end = std::min(range->end, mapping.end);
+      if (begin < end)
+        pieces.push_back({begin, mapping.offset + (begin - mapping.begin), end - begin});
+    }
+  }
+  return pieces;
 }
 
 Result<std::vector<PageRange>> ChangedPages(FdRef process, std::uint64_t begin, std::uint64_t end,
@@ -152,7 +243,7 @@ Result<std::vector<PageRange>> ChangedPages(FdRef process, std::uint64_t begin, 
   if (method != PagemapMethod::kRead) {
     auto ranges = Scan(pagemap, begin, end);
     if (ranges || method == PagemapMethod::kScan) return ranges;
-    if (ranges.error().code() != base::Code::kUnimplemented) return ranges;
+    if (ranges.error().code() != Code::kUnimplemented) return ranges;
   }
   return Read(pagemap, begin, end);
 }

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -28,8 +29,34 @@ struct PageRange {
   bool operator==(const PageRange&) const = default;
 };
 
-// All mappings of `file` in the process whose /proc directory is `process`, by address.
+// The process may be hostile: it chooses its mappings, and changes them meanwhile, as it likes.
+
+// A process that has mapped a file more often than this is refused.
+inline constexpr std::size_t kMaxFileMappings = 1024;
+
+// The private mappings of `file` in the process whose /proc directory is `process`, by address.
+// kFailedPrecondition if there are more than kMaxFileMappings.
 base::Result<std::vector<FileMapping>> MappingsOf(FdRef process, const struct stat& file);
+// The same from the text of /proc/PID/maps, for files of any device with this inode number.
+base::Result<std::vector<FileMapping>> ParseMappings(std::string_view maps, std::uint64_t inode);
+
+// The mappings, out of `mappings`, that show each byte in [0, size) of the file exactly once, by
+// offset. Empty if there are none such. Every byte of the result is in the file: for each mapping,
+// offset + (end - begin) <= size.
+std::vector<FileMapping> CoverFile(std::vector<FileMapping> mappings, std::uint64_t size);
+
+// A piece of a file and where a process sees it.
+struct FilePiece {
+  std::uint64_t address = 0;
+  std::uint64_t offset = 0;  // in the file
+  std::uint64_t size = 0;
+  bool operator==(const FilePiece&) const = default;
+};
+
+// What lies both in one of `mappings` and in one of `ranges`, each byte once. No other place is in
+// the result, whatever `ranges` says.
+std::vector<FilePiece> PiecesOf(const std::vector<FileMapping>& mappings,
+                                std::vector<PageRange> ranges);
 
 enum class PagemapMethod {
   kBest,  // kScan, or kRead where the kernel has none

@@ -9,6 +9,7 @@ set(driver_tests
   probe_test.cc choose_test.cc version_test.cc
   firecracker/plan_test.cc firecracker/api_test.cc
   qemu/plan_test.cc qemu/qmp_test.cc qemu/state_file_test.cc
+  memory_capture_root_test.cc
   driver_contract_vm_test.cc driver_snapshot_vm_test.cc driver_faults_vm_test.cc)
 
 # What QEMU's jail loads into QEMU, and the ld.so.preload that says so: beside the warden, as

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -34,50 +33,27 @@ constexpr std::size_t kChunk = 1 << 20;
 constexpr std::size_t kPage = 4096;
 constexpr std::uint64_t kWriteOut = 8 << 20;
 
-// A file's content, to be compared with.
-class FileView {
- public:
-  static Result<FileView> Map(sys::FdRef file, std::uint64_t size) {
-    void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-    if (at == MAP_FAILED) return FailErrno(errno, "map a memory file");
-    return FileView(static_cast<const char*>(at), size);
-  }
-  FileView(FileView&& other) noexcept
-      : at_(std::exchange(other.at_, nullptr)), size_(other.size_) {}
-  FileView& operator=(FileView&&) = delete;
-  ~FileView() {
-    if (at_ != nullptr) ::munmap(const_cast<char*>(at_), size_);
-  }
-  const char* data() const { return at_; }
-
- private:
-  FileView(const char* at, std::uint64_t size) : at_(at), size_(size) {}
-  const char* at_;
-  std::uint64_t size_;
-};
-
 bool IsZero(const char* page) {
   static constexpr char kZeros[kPage] = {};
   return std::memcmp(page, kZeros, kPage) == 0;
 }
 
-// Sorted, and those that overlap made one. Those that only touch may be of two mappings.
-std::vector<sys::PageRange> Union(std::vector<sys::PageRange> ranges) {
-  std::ranges::sort(ranges, {}, &sys::PageRange::begin);
-  std::vector<sys::PageRange> merged;
-  for (const sys::PageRange& range : ranges) {
-    if (!merged.empty() && range.begin < merged.back().end) {
-      merged.back().end = std::max(merged.back().end, range.end);
-    } else {
-      merged.push_back(range);
-    }
-  }
-  return merged;
-}
-
 Result<> CheckTime(base::Deadline deadline) {
   if (deadline.passed()) return Fail(Code::kDeadlineExceeded, "save guest memory");
   return {};
+}
+
+// What the file holds at `offset`: `size` bytes, or fewer at its end. Not by a mapping, whose pages
+// end the process if they cannot be read.
+Result<std::size_t> ReadAt(sys::FdRef file, char* to, std::size_t size, std::uint64_t offset) {
+  for (std::size_t done = 0;;) {
+    const ssize_t got =
+        ::pread(file.get(), to + done, size - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FailErrno(errno, "read a snapshot's file");
+    done += static_cast<std::size_t>(got);
+    if (got == 0 || done == size) return done;
+  }
 }
 
 }  // namespace
@@ -93,19 +69,27 @@ Result<MemoryCapture> MemoryCapture::Open(LaunchedVm& vm, const std::string& jai
   const bool found =
       ::fstatat(process->get(), ("root" + jail_path).c_str(), &file, AT_SYMLINK_NOFOLLOW) == 0 &&
       S_ISREG(file.st_mode);
-  std::vector<sys::FileMapping> mappings;
-  if (found) mappings = TRY(sys::MappingsOf(*process, file));
-  std::uint64_t covered = 0;
-  std::ranges::sort(mappings, {}, &sys::FileMapping::offset);
-  for (const sys::FileMapping& mapping : mappings) {
-    if (mapping.offset == covered) covered += mapping.end - mapping.begin;
-  }
-  if (!found || covered != static_cast<std::uint64_t>(file.st_size))
+  MemoryCapture capture(vm.vmm_pid(), std::move(*process), file);
+  if (found) capture.mappings_ = TRY(capture.FindMappings());
+  if (capture.mappings_.empty())
     return std::unexpected(
         Error(Code::kFailedPrecondition,
               fmt::format("VM '{}' was not launched such that its memory can be saved", vm.id()))
             .WithRemedy("Launch it with a memory file as its base."));
-  return MemoryCapture(vm.vmm_pid(), std::move(*process), std::move(mappings), covered);
+  return capture;
+}
+
+Result<std::vector<sys::FileMapping>> MemoryCapture::FindMappings() const {
+  return sys::CoverFile(TRY(sys::MappingsOf(process_, file_)), size_);
+}
+
+Result<> MemoryCapture::CheckMappings() const {
+  if (TRY(FindMappings()) == mappings_) return {};
+  return Fail(Code::kAborted, "save guest memory: the VMM has changed where it maps it");
+}
+
+Result<sys::FrozenProcess> MemoryCapture::Freeze(base::Deadline deadline) const {
+  return TRY_CTX(sys::FrozenProcess::Freeze(process_, deadline), "save guest memory");
 }
 
 // In one copy, unlike /proc/PID/mem. By its number the process might be another one by now, if ours
@@ -126,29 +110,31 @@ Result<> MemoryCapture::Read(std::uint64_t address, char* to, std::size_t size) 
 }
 
 template <typename Work>
+Result<> MemoryCapture::ForPieces(const std::vector<sys::FilePiece>& pieces,
+                                  base::Deadline deadline, const Work& work) const {
+  std::vector<char> buffer(kChunk);
+  for (const sys::FilePiece& piece : pieces) {
+    for (std::uint64_t at = 0; at < piece.size;) {
+      TRY(CheckTime(deadline));
+      const std::size_t size = std::min<std::uint64_t>(buffer.size(), piece.size - at);
+      TRY(Read(piece.address + at, buffer.data(), size));
+      TRY(work(std::string_view(buffer.data(), size), piece.offset + at));
+      at += size;
+    }
+  }
+  return {};
+}
+
+template <typename Work>
 Result<> MemoryCapture::ForChanges(base::Deadline deadline, const Work& work) {
+  TRY(CheckMappings());
   std::vector<sys::PageRange> ranges = std::exchange(seen_, {});
   for (const sys::FileMapping& mapping : mappings_) {
     std::ranges::move(TRY(sys::ChangedPages(process_, mapping.begin, mapping.end)),
                       std::back_inserter(seen_));
   }
   ranges.insert(ranges.end(), seen_.begin(), seen_.end());
-  ranges = Union(std::move(ranges));
-  std::vector<char> buffer(kChunk);
-  for (const sys::PageRange& range : ranges) {
-    const auto mapping = std::ranges::find_if(mappings_, [&](const sys::FileMapping& each) {
-      return each.begin <= range.begin && range.end <= each.end;
-    });
-    if (mapping == mappings_.end()) return Fail(Code::kInternal, "a page of no mapping");
-    for (std::uint64_t at = range.begin; at < range.end;) {
-      TRY(CheckTime(deadline));
-      const std::size_t size = std::min<std::uint64_t>(buffer.size(), range.end - at);
-      TRY(Read(at, buffer.data(), size));
-      TRY(work(std::string_view(buffer.data(), size), at - mapping->begin + mapping->offset));
-      at += size;
-    }
-  }
-  return {};
+  return ForPieces(sys::PiecesOf(mappings_, std::move(ranges)), deadline, work);
 }
 
 Result<std::uint64_t> MemoryCapture::SaveChanges(const std::string& base, sys::FdRef to,
@@ -175,13 +161,15 @@ Result<std::uint64_t> MemoryCapture::SaveChanges(const std::string& base, sys::F
 }
 
 Result<std::uint64_t> MemoryCapture::UpdateChanges(sys::FdRef to, base::Deadline deadline) {
-  const FileView file = TRY(FileView::Map(to, size_));
+  std::vector<char> saved(kChunk);
   std::uint64_t written = 0;
   TRY(ForChanges(deadline, [&](std::string_view bytes, std::uint64_t offset) -> Result<> {
+    const std::size_t there = TRY(ReadAt(to, saved.data(), bytes.size(), offset));
+    if (there != bytes.size()) return Fail(Code::kDataLoss, "a snapshot's file has become shorter");
     for (std::size_t page = 0; page < bytes.size();) {
       std::size_t end = page;
       while (end < bytes.size() &&
-             std::memcmp(bytes.data() + end, file.data() + offset + end, kPage) != 0) {
+             std::memcmp(bytes.data() + end, saved.data() + end, kPage) != 0) {
         end += kPage;
       }
       if (end > page) TRY(WriteAt(to, bytes.data() + page, end - page, offset + page));
@@ -194,23 +182,21 @@ Result<std::uint64_t> MemoryCapture::UpdateChanges(sys::FdRef to, base::Deadline
 }
 
 Result<std::uint64_t> MemoryCapture::SaveAll(sys::FdRef to, base::Deadline deadline) const {
+  TRY(CheckMappings());
   if (::ftruncate(to.get(), static_cast<off_t>(size_)) != 0)
     return FailErrno(errno, "set the size of a snapshot's file");
-  std::vector<char> buffer(kChunk);
+  std::vector<sys::PageRange> all;
+  for (const sys::FileMapping& mapping : mappings_) all.push_back({mapping.begin, mapping.end});
   std::uint64_t written = 0;
-  for (const sys::FileMapping& mapping : mappings_) {
-    for (std::uint64_t at = mapping.begin; at < mapping.end;) {
-      TRY(CheckTime(deadline));
-      const std::size_t size = std::min<std::uint64_t>(buffer.size(), mapping.end - at);
-      TRY(Read(at, buffer.data(), size));
-      for (std::size_t page = 0; page < size; page += kPage) {
-        if (IsZero(buffer.data() + page)) continue;
-        TRY(WriteAt(to, buffer.data() + page, kPage, at + page - mapping.begin + mapping.offset));
-        written += kPage;
-      }
-      at += size;
-    }
-  }
+  TRY(ForPieces(sys::PiecesOf(mappings_, std::move(all)), deadline,
+                [&](std::string_view bytes, std::uint64_t offset) -> Result<> {
+                  for (std::size_t page = 0; page < bytes.size(); page += kPage) {
+                    if (IsZero(bytes.data() + page)) continue;
+                    TRY(WriteAt(to, bytes.data() + page, kPage, offset + page));
+                    written += kPage;
+                  }
+                  return {};
+                }));
   return written;
 }
 

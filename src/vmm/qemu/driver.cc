@@ -81,6 +81,9 @@ class QemuVm : public Vm {
     const auto state_saved = Clock::now();
     MemoryCapture guest =
         prepared ? std::move(prepared->guest) : TRY(MemoryCapture::Open(*process_, kJailMemory));
+    // QEMU is not paused as its guest is. Its guest may have taken it over: then it must not change
+    // its memory and mappings under our hands.
+    const sys::FrozenProcess frozen = TRY(guest.Freeze(deadline));
     if (request.base.empty()) {
       report.memory_bytes = TRY(guest.SaveAll(memory.fd(), deadline));
     } else if (prepared) {
