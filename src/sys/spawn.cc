@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "sys/clone.h"
 #include "sys/pidfd.h"
 
 namespace tinderbox::sys {
@@ -88,7 +89,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"), always_inline)) in
 // Runs in the child, between clone3 and execve: system calls only, nothing that locks, allocates or
 // touches errno, and no sanitizer's instrumentation, which knows nothing of a second stack.
 __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void RunChild(
-    ChildPlan* plan) {
+    void* argument) {
+  auto* plan = static_cast<ChildPlan*>(argument);
   plan->error = PlaceFds(plan);
   if (plan->error >= 0) {
     // Handlers are gone already (CLONE_CLEAR_SIGHAND); what is ignored would stay so through exec.
@@ -101,48 +103,6 @@ __attribute__((no_sanitize("address", "thread", "undefined"), noinline)) void Ru
     plan->error = Call(SYS_execve, Word(plan->path), Word(plan->argv), Word(plan->env));
   }
   for (;;) Call(SYS_exit_group, 127);
-}
-
-// clone3 whose child runs RunChild(plan) on the stack that `args` names: on the parent's own it
-// would overwrite the frames that the parent returns through. Yields the pid or a negative errno.
-__attribute__((no_sanitize("address", "thread", "undefined"), noinline)) long CloneOntoStack(
-    clone_args* args, ChildPlan* plan) {
-#if defined(__x86_64__)
-  long result;
-  register void* r12 __asm__("r12") = reinterpret_cast<void*>(RunChild);
-  register void* r13 __asm__("r13") = plan;
-  __asm__ volatile(
-      "syscall\n\t"
-      "test %%rax, %%rax\n\t"
-      "jnz 1f\n\t"
-      "xor %%ebp, %%ebp\n\t"
-      "mov %%r13, %%rdi\n\t"
-      "call *%%r12\n\t"
-      "ud2\n"
-      "1:"
-      : "=a"(result)
-      : "0"(SYS_clone3), "D"(args), "S"(sizeof *args), "r"(r12), "r"(r13)
-      : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 __asm__("x8") = SYS_clone3;
-  register long x0 __asm__("x0") = reinterpret_cast<long>(args);
-  register long x1 __asm__("x1") = sizeof *args;
-  register void* x9 __asm__("x9") = reinterpret_cast<void*>(RunChild);
-  register void* x10 __asm__("x10") = plan;
-  __asm__ volatile(
-      "svc 0\n\t"
-      "cbnz x0, 1f\n\t"
-      "mov x29, xzr\n\t"
-      "mov x0, x10\n\t"
-      "blr x9\n\t"
-      "brk 0\n"
-      "1:"
-      : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(x9), "r"(x10)
-      : "x30", "memory");
-  return x0;
-#endif
 }
 
 std::vector<char*> Pointers(std::vector<std::string>& strings) {
@@ -236,7 +196,7 @@ Result<PendingSpawn> PendingSpawn::Start(const SpawnSpec& spec) {
   long pid;
   {
     const BlockSignals blocked;
-    pid = CloneOntoStack(&args, &block->plan);
+    pid = CloneOntoStack(&args, RunChild, &block->plan);
   }
   if (pid < 0) return FailErrno(static_cast<int>(-pid), fmt::format("clone for '{}'", spec.path));
   return PendingSpawn(std::move(block), Child{static_cast<pid_t>(pid), UniqueFd(pidfd)});
