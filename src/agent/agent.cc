@@ -5,8 +5,10 @@
 #include <boost/json.hpp>
 
 #include "agent/init.h"
+#include "agent/reseed.h"
 #include "agent/rpc.h"
 #include "agent/tunnel.h"
+#include "base/log.h"
 
 namespace tinderbox::agent {
 namespace {
@@ -28,7 +30,22 @@ net::HttpLimits Limits() {
 }
 
 bool IsFreezeRoute(const net::RequestHead& head) {
-  return head.method == "POST" && (head.path == "/fsfreeze" || head.path == "/fsthaw");
+  return head.method == "POST" &&
+         (head.path == "/freeze" || head.path == "/fsfreeze" || head.path == "/fsthaw");
+}
+
+// Null if the agent is an ordinary process, which must not stop its host's, or if the kernel cannot
+// do it.
+std::unique_ptr<UserProcesses> OpenUserProcesses(AgentState& state) {
+  if (!state.host_only_routes) return nullptr;
+  OpenRandomDevice();
+  auto opened = UserProcesses::Open();
+  if (!opened) {
+    base::LogWarning("processes cannot be frozen", {{"error", opened.error().ToString()}});
+    return nullptr;
+  }
+  state.user_processes = opened->get();
+  return *std::move(opened);
 }
 
 net::Task<> ServePreflight(net::Exchange& exchange) {
@@ -45,13 +62,15 @@ net::Task<> ServePreflight(net::Exchange& exchange) {
 Agent::Agent(boost::asio::io_context& io, AgentState state)
     : state_(std::move(state)),
       // An agent that is an ordinary process must not hold its host's disk still.
-      freeze_(io.get_executor(), state_.host_only_routes ? "/" : ""),
+      freeze_(io.get_executor(), state_.host_only_routes ? FreezableFilesystem("/") : nullptr),
+      process_freeze_(io.get_executor(), OpenUserProcesses(state_)),
       processes_(io.get_executor()),
       process_service_(state_, processes_),
       filesystem_service_(state_),
       file_service_(state_),
       server_(io, Limits(), [this](net::Exchange& exchange) { return Serve(exchange); }) {
   state_.freeze = &freeze_;
+  state_.process_freeze = &process_freeze_;
   state_.volumes = &volumes_;
 }
 
@@ -109,8 +128,13 @@ net::Task<> Agent::ServeAuthorized(net::Exchange& exchange) {
 
 net::Task<> Agent::ServeFreeze(net::Exchange& exchange) {
   if (!co_await AdmitHost(exchange, state_)) co_return;
-  const bool thaw = exchange.head().path == "/fsthaw";
-  const base::Result<> done = thaw ? co_await freeze_.End() : co_await freeze_.Begin();
+  const std::string_view path = exchange.head().path;
+  base::Result<> done;
+  if (path == "/freeze") {
+    done = co_await process_freeze_.Begin();
+  } else {
+    done = path == "/fsthaw" ? co_await freeze_.End() : co_await freeze_.Begin();
+  }
   if (!done) co_return co_await RespondError(exchange, 500, done.error().ToString());
   (void)co_await exchange.Respond(204, AnswerHeaders(""), "");
 }

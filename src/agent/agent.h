@@ -13,6 +13,7 @@
 #include "agent/process_service.h"
 #include "agent/process_table.h"
 #include "agent/state.h"
+#include "agent/user_processes.h"
 #include "agent/volumes.h"
 #include "net/http_server.h"
 
@@ -35,6 +36,7 @@ class Agent {
 
   AgentState state_;
   Freeze freeze_;
+  Freeze process_freeze_;
   Volumes volumes_;
   Metrics metrics_;
   ProcessTable processes_;

@@ -4,6 +4,8 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -13,48 +15,65 @@
 
 namespace tinderbox::agent {
 
-// Holds a file system still (FIFREEZE) while the host takes a copy of the disk: what was written
-// before is on it, whole, and nothing is written until the thaw. A host that is lost meanwhile
-// leaves nothing behind: after kLongest the file system thaws by itself, whatever the loop does.
+// What a Freeze stops and lets go on. All calls come from the freeze's own thread and may block.
+class Freezable {
+ public:
+  virtual ~Freezable() = default;
+  // An error leaves it thawed.
+  virtual base::Result<> Stop() = 0;
+  virtual base::Result<> GoOn() = 0;
+  // Called when nobody asked for the thaw in time, before GoOn. An error keeps it frozen until
+  // somebody does ask.
+  virtual base::Result<> PrepareOwnThaw() { return {}; }
+};
+
+// A mounted file system (FIFREEZE): what was written before is on the disk, whole.
+std::unique_ptr<Freezable> FreezableFilesystem(std::string path);
+
+// Holds something in the guest still while the host captures the guest. A host that is lost
+// meanwhile leaves nothing frozen: after kLongest it thaws by itself, whatever the loop does.
 //
-// Whatever writes to the file system stops in the kernel while it is frozen, our one thread too,
-// which could then take no thaw any more. So everything in the agent that writes awaits AwaitThaw
-// first, and freezing, waiting and thawing are done by a thread of their own.
+// The loop itself may wait in the kernel for what is frozen: for a file system, or for a file that
+// a frozen process serves. It could then take no request to thaw. So everything in the agent that
+// needs what is frozen awaits AwaitThaw first, and freezing, waiting and thawing are done by a
+// thread of their own.
 class Freeze {
  public:
   static constexpr std::chrono::seconds kLongest{30};
 
-  // `path`: a directory of the file system; empty where there is none to freeze (all calls of
-  // Begin fail). `longest` is for tests.
-  Freeze(const boost::asio::any_io_executor& executor, std::string path,
+  // `target`: null if there is nothing to freeze (all calls of Begin fail). `longest` is for tests.
+  Freeze(const boost::asio::any_io_executor& executor, std::unique_ptr<Freezable> target,
          std::chrono::milliseconds longest = kLongest);
   // Thaws.
   ~Freeze();
   Freeze(const Freeze&) = delete;
   Freeze& operator=(const Freeze&) = delete;
 
-  // Writes out what is unwritten and freezes. Success where it is frozen already, whose time then
-  // is not lengthened. kFailedPrecondition without a path, else what the kernel says.
+  // Freezes. Success if it is frozen already, and that does not lengthen its time.
+  // kFailedPrecondition without a target, else the target's error.
   net::AsyncResult<> Begin();
-  // Success where nothing is frozen.
+  // Success if nothing is frozen.
   net::AsyncResult<> End();
-  // Returns when the file system may be written to. Do not suspend between this and the write.
+  // False from the start of Begin until the thaw.
+  bool thawed() const { return stage_ == Stage::kThawed; }
+  // Returns when nothing is frozen. Do not suspend between this and the use.
   net::Task<> AwaitThaw();
 
  private:
   enum class Stage { kThawed, kFreezing, kFrozen };
 
   void Hold();  // the thread
-  void OnFrozen(int error);
+  bool AwaitEnd(bool forever) const;
+  void OnFrozen(base::Result<> stopped);
   void OnThawed();
 
   boost::asio::any_io_executor executor_;
-  const std::string path_;
+  const std::unique_ptr<Freezable> target_;
   const std::chrono::milliseconds longest_;
   Stage stage_ = Stage::kThawed;
-  int error_ = 0;      // of the last attempt
-  sys::UniqueFd end_;  // an eventfd: End has been called
-  Wakeup changed_;     // stage_ is another
+  base::Result<> stopped_;  // the last attempt
+  sys::UniqueFd end_;       // an eventfd: End has been called
+  Wakeup changed_;          // stage_ is another
   std::thread holder_;
 };
 

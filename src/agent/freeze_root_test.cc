@@ -73,7 +73,7 @@ class FreezeTest : public testing::Test {
 };
 
 TEST_F(FreezeTest, WritersStandStillUntilTheThaw) {
-  Freeze freeze(io_.get_executor(), Mount());
+  Freeze freeze(io_.get_executor(), FreezableFilesystem(Mount()));
   ASSERT_TRUE(Run(freeze.Begin()).has_value());
   EXPECT_TRUE(Run(freeze.Begin()).has_value()) << "a second time";
   std::thread writer = Writer();
@@ -89,7 +89,7 @@ TEST_F(FreezeTest, WritersStandStillUntilTheThaw) {
 }
 
 TEST_F(FreezeTest, ThawsByItselfWhileTheLoopStandsStill) {
-  Freeze freeze(io_.get_executor(), Mount(), 200ms);
+  Freeze freeze(io_.get_executor(), FreezableFilesystem(Mount()), 200ms);
   ASSERT_TRUE(Run(freeze.Begin()).has_value());
   // This thread is the loop's, and waits for the writer: nobody handles anything.
   Writer().join();
@@ -98,17 +98,50 @@ TEST_F(FreezeTest, ThawsByItselfWhileTheLoopStandsStill) {
 }
 
 TEST_F(FreezeTest, WhatCannotBeFrozenIsAnError) {
-  Freeze none(io_.get_executor(), "");
+  Freeze none(io_.get_executor(), nullptr);
   EXPECT_EQ(Run(none.Begin()).error().code(), base::Code::kFailedPrecondition);
   EXPECT_TRUE(Run(none.End()).has_value());
-  Freeze proc(io_.get_executor(), "/proc");
+  Freeze proc(io_.get_executor(), FreezableFilesystem("/proc"));
   EXPECT_FALSE(Run(proc.Begin()).has_value());
   Run(proc.AwaitThaw());
 }
 
+// As processes are in a copy that cannot be reseeded.
+TEST_F(FreezeTest, WhatMayNotThawByItselfStaysFrozenUntilItIsAsked) {
+  class Stubborn : public Freezable {
+   public:
+    explicit Stubborn(std::atomic<int>& asked, std::atomic<bool>& gone)
+        : asked_(asked), gone_(gone) {}
+    base::Result<> Stop() override { return {}; }
+    base::Result<> GoOn() override {
+      gone_ = true;
+      return {};
+    }
+    base::Result<> PrepareOwnThaw() override {
+      ++asked_;
+      return base::Fail(base::Code::kUnavailable, "no random numbers");
+    }
+
+   private:
+    std::atomic<int>& asked_;
+    std::atomic<bool>& gone_;
+  };
+  std::atomic<int> asked = 0;
+  std::atomic<bool> gone = false;
+  Freeze freeze(io_.get_executor(), std::make_unique<Stubborn>(asked, gone), 20ms);
+  ASSERT_TRUE(Run(freeze.Begin()).has_value());
+  while (asked == 0) std::this_thread::sleep_for(1ms);
+  std::this_thread::sleep_for(50ms);
+  EXPECT_FALSE(gone);
+  EXPECT_FALSE(freeze.thawed());
+  EXPECT_TRUE(Run(freeze.End()).has_value());
+  EXPECT_TRUE(gone);
+  EXPECT_TRUE(freeze.thawed());
+}
+
 TEST_F(FreezeTest, AnAgentThatEndsThaws) {
   {
-    Freeze freeze(io_.get_executor(), Mount());
+    Freeze freeze(io_.get_executor(), FreezableFilesystem(Mount()));
     ASSERT_TRUE(Run(freeze.Begin()).has_value());
   }
   Writer().join();

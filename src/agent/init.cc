@@ -4,18 +4,15 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/random.h>
-#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <vector>
 
 #include "agent/freeze.h"
 #include "agent/guest_address.h"
+#include "agent/reseed.h"
 #include "agent/rpc.h"
 #include "agent/trust.h"
 #include "agent/volumes.h"
@@ -65,23 +62,6 @@ void SetClock(const timespec& host) {
   }
 }
 
-// Mixes `entropy` in and makes the kernel draw new keys from it at once: two guests out of one
-// snapshot would otherwise go on to produce the same random bytes.
-void Reseed(const std::string& entropy) {
-  if (entropy.empty()) return;
-  const sys::UniqueFd random(::open("/dev/urandom", O_RDWR | O_CLOEXEC));
-  if (!random) return Tolerate(base::FailErrno(errno, "open '/dev/urandom'"));
-  std::vector<char> request(sizeof(rand_pool_info) + entropy.size());
-  auto* info = reinterpret_cast<rand_pool_info*>(request.data());
-  info->entropy_count = static_cast<int>(std::min<std::size_t>(entropy.size() * 4, 256));
-  info->buf_size = static_cast<int>(entropy.size());
-  std::memcpy(info->buf, entropy.data(), entropy.size());
-  if (::ioctl(random.get(), RNDADDENTROPY, info) != 0 ||
-      ::ioctl(random.get(), RNDRESEEDCRNG, nullptr) != 0) {
-    Tolerate(base::FailErrno(errno, "reseed the kernel's random numbers"));
-  }
-}
-
 void SetHostname(const std::string& name) {
   if (::sethostname(name.data(), name.size()) != 0) {
     return Tolerate(base::FailErrno(errno, "set host name"));
@@ -104,9 +84,11 @@ bool FromGuest(const net::HttpPeer& peer) {
   return peer.address.starts_with("127.") || peer.address == kGuestAddress || peer.is_unix;
 }
 
-void Apply(InitRequest request, AgentState& state) {
+// An error: the random numbers are as before. All else is done as well as the image allows.
+base::Result<> Apply(InitRequest request, AgentState& state) {
   if (request.timestamp) SetClock(*request.timestamp);
-  Reseed(request.entropy);
+  const base::Result<> reseeded =
+      request.entropy.empty() ? base::Result<>{} : Reseed(request.entropy);
   if (request.hostname) SetHostname(*request.hostname);
   if (request.machine_id) SetMachineId(*request.machine_id);
   if (request.env) state.env = *std::move(request.env);
@@ -118,6 +100,7 @@ void Apply(InitRequest request, AgentState& state) {
     state.access_token.reset();
     if (!request.access_token->empty()) state.access_token = *std::move(request.access_token);
   }
+  return reseeded;
 }
 
 RpcResult<InitRequest> FromMessage(const Message& message) {
@@ -234,7 +217,14 @@ net::Task<> ServeInit(net::Exchange& exchange, AgentState& state) {
   // A guest that was copied while it was frozen goes on here.
   if (state.freeze != nullptr) (void)co_await state.freeze->End();
   if (request->detach_volumes && state.volumes != nullptr) state.volumes->DetachAll();
-  Apply(*std::move(request), state);
+  const bool has_entropy = !request->entropy.empty();
+  const base::Result<> reseeded = Apply(*std::move(request), state);
+  if (!reseeded) Tolerate(reseeded);
+  if (state.process_freeze != nullptr && !state.process_freeze->thawed()) {
+    if (!reseeded) co_return co_await RespondError(exchange, 500, reseeded.error().ToString());
+    // Last: the guest's processes must not see what was before.
+    if (has_entropy) (void)co_await state.process_freeze->End();
+  }
   net::HeaderList headers = AnswerHeaders("");
   headers.Add("Cache-Control", "no-store");
   (void)co_await exchange.Respond(204, std::move(headers), "");

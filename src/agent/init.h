@@ -39,8 +39,9 @@ bool ClockNeedsSetting(const timespec& guest, const timespec& host);
 // Whether the host is asking, who names the token where one is set; answers 403 or 401 if not.
 net::Task<bool> AdmitHost(net::Exchange& exchange, const AgentState& state);
 
-// Serves the request; thaws a frozen file system first. With a token set, only who names it
-// (X-Access-Token) may call again: 401.
+// Serves the request; thaws a frozen file system first. Frozen processes go on at its end, if it
+// brought entropy: then everything else is set. 500 if they are frozen and the kernel cannot be
+// reseeded. With a token set, only who names it (X-Access-Token) may call again: 401.
 net::Task<> ServeInit(net::Exchange& exchange, AgentState& state);
 
 }  // namespace tinderbox::agent

@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include "agent/freeze.h"
 #include "agent/process_request.h"
+#include "agent/user_processes.h"
 
 namespace tinderbox::agent {
 namespace {
@@ -83,7 +85,10 @@ AsyncRpcResult<std::shared_ptr<Process>> ProcessService::StartProcess(
   if (!name) co_return RpcFail(ConnectCode::kUnauthenticated, name.error().message());
   const base::Result<User> user = RequestUser(state_, *name);
   if (!user) co_return RpcFail(ConnectCode::kUnauthenticated, user.error().message());
-  RPC_CO_TRY(const SpawnSpec spec, PlanSpawn(request, *user, state_));
+  RPC_CO_TRY(SpawnSpec spec, PlanSpawn(request, *user, state_));
+  // In a frozen cgroup it would not reach its exec, for which our one thread waits.
+  if (state_.process_freeze != nullptr) co_await state_.process_freeze->AwaitThaw();
+  if (state_.user_processes != nullptr) spec.cgroup = state_.user_processes->cgroup();
   RPC_CO_TRY(
       std::shared_ptr<Process> process,
       table_.Start(spec, std::move(request.config), std::move(request.tag), std::move(subscriber)));

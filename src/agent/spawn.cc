@@ -19,6 +19,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "sys/clone.h"
+
 namespace tinderbox::agent {
 namespace {
 
@@ -42,6 +44,7 @@ struct ChildPlan {
   std::array<int, 3> stdio = {-1, -1, -1};
   bool terminal = false;
   bool change_user = false;
+  int cgroup = -1;
   rlimit files{};
   std::string not_found;   // what to say on stderr
   std::string not_usable;  // the same for EACCES
@@ -131,7 +134,7 @@ void SetPriorities() {
   ::_exit(worst == ENOENT ? 127 : 126);
 }
 
-int ChildMain(void* argument) {
+void ChildMain(void* argument) {
   ChildPlan& plan = *static_cast<ChildPlan*>(argument);
   // Our handlers must not run in the child: they would act on our memory.
   struct sigaction standard{};
@@ -161,13 +164,24 @@ base::Result<pid_t> CloneChild(ChildPlan& plan) {
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   // CLONE_VM: no page table is copied, whatever size we have. CLONE_VFORK: we sleep until the child
   // has left our memory, so that its stack and plan stay valid.
-  const pid_t pid = ::clone(ChildMain, static_cast<char*>(stack) + kStackSize,
-                            CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
-  const int err = errno;
+  clone_args args{};
+  args.flags = CLONE_VM | CLONE_VFORK;
+  args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<std::uint64_t>(stack);
+  args.stack_size = kStackSize;
+  long pid = -1;
+  if (plan.cgroup >= 0) {
+    clone_args in_cgroup = args;
+    in_cgroup.flags |= CLONE_INTO_CGROUP;
+    in_cgroup.cgroup = static_cast<std::uint64_t>(plan.cgroup);
+    pid = sys::CloneOntoStack(&in_cgroup, ChildMain, &plan);
+  }
+  // The guest may have removed the cgroup, or use it in a way that lets no process in.
+  if (pid < 0) pid = sys::CloneOntoStack(&args, ChildMain, &plan);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::munmap(stack, kStackSize);
-  if (pid < 0) return base::FailErrno(err, "start process");
-  return pid;
+  if (pid < 0) return base::FailErrno(static_cast<int>(-pid), "start process");
+  return static_cast<pid_t>(pid);
 }
 
 struct Pipe {
@@ -260,6 +274,7 @@ base::Result<Spawned> Spawn(const SpawnSpec& spec) {
   plan.programs = Candidates(spec.argv[0], spec.env);
   plan.cwd = spec.cwd.c_str();
   plan.user = &spec.user;
+  plan.cgroup = spec.cgroup;
   // Tests run the agent as an ordinary user, who can only be itself.
   plan.change_user = ::geteuid() == 0 || spec.user.uid != ::geteuid();
   plan.terminal = spec.terminal.has_value();

@@ -27,6 +27,7 @@ struct SpawnSpec {
   User user;
   std::optional<TerminalSize> terminal;  // a PTY instead of pipes
   bool stdin_pipe = true;                // else /dev/null; no meaning with a terminal
+  int cgroup = -1;  // directory of the cgroup to begin in; -1, or if it cannot be: the caller's
 };
 
 // The new process and our ends of its streams, all non-blocking and close-on-exec.
