@@ -36,6 +36,7 @@ constexpr int kWarmUps = 3;
 // A guest that takes longer than this over its identity (under emulation the first time is slow)
 // set its clock to a time that is over: it is told once more, and is quick then.
 constexpr std::chrono::milliseconds kPrompt{25};
+constexpr std::size_t kEntropy = 64;  // bytes of a random seed
 // One whole exchange with an agent that accepted the connection.
 constexpr std::chrono::seconds kExchange{10};
 
@@ -156,19 +157,31 @@ bool AgentLink::Answers(Deadline deadline) const {
   return answer && answer->status == 204;
 }
 
-Result<> AgentLink::Call(const std::string& target, const std::string& token, std::string_view what,
-                         Deadline deadline) const {
+Result<net::HttpResponse> AgentLink::Call(const std::string& target, const std::string& token,
+                                          Deadline deadline) const {
   net::HttpRequest call{.method = "POST", .target = target, .headers = {}, .body = {}};
   if (!token.empty()) call.headers.push_back({"X-Access-Token", token});
-  return Expect204(TRY_CTX(Exchange(slots_, slot_, call, deadline, deadline), what), what);
+  return Exchange(slots_, slot_, call, deadline, deadline);
 }
 
-Result<> AgentLink::Freeze(const std::string& token, Deadline deadline) const {
-  return Call("/fsfreeze", token, "write out the guest's file system", deadline);
+Result<> AgentLink::FreezeFilesystem(const std::string& token, Deadline deadline) const {
+  constexpr std::string_view kWhat = "write out the guest's file system";
+  return Expect204(TRY_CTX(Call("/fsfreeze", token, deadline), kWhat), kWhat);
 }
 
-Result<> AgentLink::Thaw(const std::string& token, Deadline deadline) const {
-  return Call("/fsthaw", token, "let the guest's file system go on", deadline);
+Result<> AgentLink::FreezeProcesses(const std::string& token, Deadline deadline) const {
+  constexpr std::string_view kWhat = "freeze the guest's processes";
+  const net::HttpResponse answer =
+      TRY_CTX(Call("/freeze", token, Deadline::After(kExchange).Earlier(deadline)), kWhat);
+  if (answer.status == 404) {
+    return Fail(Code::kUnimplemented, fmt::format("{}: its agent is too old", kWhat));
+  }
+  return Expect204(answer, kWhat);
+}
+
+Result<> AgentLink::GoOn(const std::string& token, Deadline deadline) const {
+  const json::object body = {{"timestamp", Rfc3339Now()}, {"entropy", base::RandomHex(kEntropy)}};
+  return Init(json::serialize(body), token, "let the guest go on", deadline);
 }
 
 Result<> AgentLink::WarmUp(vmm::LaunchedVm& vm, Deadline deadline) const {
@@ -218,7 +231,7 @@ std::string InitBody(const Identity& identity) {
   body["detachVolumes"] = true;
   // Two guests from one snapshot hold the same random state until something that differs is mixed
   // in.
-  body["entropy"] = base::RandomHex(64);
+  body["entropy"] = base::RandomHex(kEntropy);
   return json::serialize(body);
 }
 

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
 
 #include "base/deadline.h"
 #include "base/error.h"
+#include "net/http_client.h"
 #include "network/slot_pool.h"
 #include "vmm/launcher.h"
 
@@ -47,10 +49,18 @@ class AgentLink {
                        base::Deadline deadline) const;
   // Whether it answers now.
   bool Answers(base::Deadline deadline) const;
-  // Has the guest write out all that it holds, and stops its file system from changing; Thaw lets
-  // it go on, as does the agent itself after 30 s.
-  base::Result<> Freeze(const std::string& token, base::Deadline deadline) const;
-  base::Result<> Thaw(const std::string& token, base::Deadline deadline) const;
+  // Has the guest write out all that it holds, and stops its file system from changing, until
+  // GoOn or AwaitInit. The agent itself lets it go on after 30 s.
+  base::Result<> FreezeFilesystem(const std::string& token, base::Deadline deadline) const;
+  // Stops all of the guest's processes but the agent, until GoOn or AwaitInit. A copy of the guest
+  // that is made meanwhile runs none of them before its clock, random numbers and identity are its
+  // own. The agent itself lets them go on after kFrozenFor, with new random numbers.
+  // kUnimplemented: an agent from before there was this.
+  base::Result<> FreezeProcesses(const std::string& token, base::Deadline deadline) const;
+  static constexpr std::chrono::seconds kFrozenFor{30};
+  // The guest is the same one as before it was frozen, and goes on, with the present time and new
+  // random numbers. Does no harm to a guest that was not frozen.
+  base::Result<> GoOn(const std::string& token, base::Deadline deadline) const;
   // Does once what every sandbox will do first: an identity (a placeholder's) is set, and a shell
   // run that does nothing. What that has to fetch from disk, to fault in and (under emulation) to
   // translate is there afterwards. Only before there is a token.
@@ -63,8 +73,8 @@ class AgentLink {
   base::Result<> Init(const std::string& body, const std::string& token, std::string_view what,
                       base::Deadline deadline) const;
   base::Result<> RunShell(const std::string& command, base::Deadline deadline) const;
-  base::Result<> Call(const std::string& target, const std::string& token, std::string_view what,
-                      base::Deadline deadline) const;
+  base::Result<net::HttpResponse> Call(const std::string& target, const std::string& token,
+                                       base::Deadline deadline) const;
 
   network::SlotPool& slots_;
   std::uint32_t slot_;

@@ -110,6 +110,11 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
     }
     std::this_thread::sleep_for(kSettle);
     clock.Stage("warm up");
+    // What the image's shell may have left behind is in every sandbox.
+    if (auto frozen = agent.FreezeProcesses({}, deadline); !frozen) {
+      base::LogWarning("a boot snapshot is taken while its processes run",
+                       {{"template", source.name}, {"error", frozen.error().ToString()}});
+    }
     TRY(started.vm->Pause(deadline));
     image::Capture capture = TRY(options_.library.BeginCapture());
     TRY(started.vm->Snapshot({.to = {.memory = capture.memory(), .state = capture.state()},

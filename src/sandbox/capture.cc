@@ -47,7 +47,7 @@ vmm::SnapshotRequest StoppedGuest::Request() const {
 
 Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
                                         const store::SandboxRecord& record, PauseMode mode,
-                                        Deadline deadline) {
+                                        Silent silent, Deadline deadline) {
   std::unique_ptr<vmm::Vm> vm = TRY(options.driver.Adopt(RunDirOf(options, record.id)));
   StoppedGuest guest(options, record, mode, std::move(vm), TRY(options.library.BeginCapture()));
   if (mode == PauseMode::kFull) {
@@ -56,18 +56,53 @@ Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
                      {{"sandbox", record.id}, {"error", prepared.error().ToString()}});
     }
   }
-  if (mode == PauseMode::kFilesystem) {
-    auto frozen = AgentLink(options.slots, record.slot).Freeze(record.access_token, deadline);
-    if (!frozen) {
-      return base::Fail(
-          Code::kUnavailable,
-          fmt::format("the guest cannot write out its file system: {}", frozen.error().ToString()));
-    }
-  }
+  if (mode == PauseMode::kFilesystem) TRY(guest.FreezeFilesystem(deadline));
   TRY_CTX(options.library.FlushDisk(record.id), fmt::format("sandbox '{}'", record.id));
-  guest.since_ = std::chrono::steady_clock::now();
-  TRY(guest.vm_->Pause(deadline));
+  // Last, so that it stands still as briefly as can be.
+  if (mode == PauseMode::kFull) TRY(guest.FreezeProcesses(silent, deadline));
+  TRY(guest.PauseCpus(deadline));
   return guest;
+}
+
+Result<> StoppedGuest::FreezeFilesystem(Deadline deadline) {
+  frozen_ = true;
+  auto done =
+      AgentLink(options_->slots, record_.slot).FreezeFilesystem(record_.access_token, deadline);
+  since_ = std::chrono::steady_clock::now();
+  if (done) return {};
+  return base::Fail(
+      Code::kUnavailable,
+      fmt::format("the guest cannot write out its file system: {}", done.error().ToString()));
+}
+
+Result<> StoppedGuest::FreezeProcesses(Silent silent, Deadline deadline) {
+  since_ = std::chrono::steady_clock::now();
+  if (record_.agent_silent && silent == Silent::kAccept) return {};
+  frozen_ = true;
+  auto done =
+      AgentLink(options_->slots, record_.slot).FreezeProcesses(record_.access_token, deadline);
+  if (done) return {};
+  const bool old = done.error().code() == Code::kUnimplemented;
+  if (!old && silent == Silent::kRefuse) {
+    return std::unexpected(
+        base::Error(Code::kUnavailable, done.error().ToString())
+            .WithRemedy("Try again when the guest answers, or pause the sandbox instead."));
+  }
+  base::LogWarning(
+      "a guest is captured while its processes run: copies of it draw some random "
+      "numbers alike",
+      {{"sandbox", record_.id}, {"error", done.error().ToString()}});
+  return {};
+}
+
+Result<> StoppedGuest::PauseCpus(Deadline deadline) {
+  TRY(vm_->Pause(deadline));
+  // The guest's clock is no faster than ours: what it froze is frozen still.
+  if (!frozen_ || std::chrono::steady_clock::now() - since_ < AgentLink::kFrozenFor * 2 / 3)
+    return {};
+  return std::unexpected(
+      base::Error(Code::kUnavailable, "the guest was frozen for too long before its VM stopped")
+          .WithRemedy("Try again when the host is less busy."));
 }
 
 Result<> StoppedGuest::SaveMemory(Deadline deadline) {
@@ -98,17 +133,16 @@ Result<image::Capture> StoppedGuest::Save(Deadline deadline) {
 Result<std::chrono::nanoseconds> StoppedGuest::Resume(Deadline deadline) {
   TRY(vm_->Resume(deadline));
   vm_.reset();
-  const auto stood = std::chrono::steady_clock::now() - since_;
   Thaw();
-  return stood;
+  return std::chrono::steady_clock::now() - since_;
 }
 
 void StoppedGuest::Thaw() const {
-  if (mode_ != PauseMode::kFilesystem) return;
+  if (!frozen_) return;
   const auto thawed =
-      AgentLink(options_->slots, record_.slot).Thaw(record_.access_token, Deadline::After(kGoOn));
+      AgentLink(options_->slots, record_.slot).GoOn(record_.access_token, Deadline::After(kGoOn));
   if (thawed) return;
-  base::LogWarning("a guest's file system stays frozen until its agent gives up",
+  base::LogWarning("a guest stays frozen until its agent lets it go on by itself",
                    {{"sandbox", record_.id}, {"error", thawed.error().ToString()}});
 }
 

@@ -21,18 +21,23 @@ namespace tinderbox::sandbox {
 // guest.
 class StoppedGuest {
  public:
-  // Saves what can be saved while it runs, has the guest write out its file system where `mode` is
-  // kFilesystem (kUnavailable where its agent does not do that), then stops its CPUs.
+  // Whether a guest whose agent does not answer is captured all the same, with its processes not
+  // frozen: a copy of it would begin with the random numbers of every other one.
+  enum class Silent { kRefuse, kAccept };
+
+  // Saves what can be saved while it runs. Then, if `mode` is kFilesystem, has the guest write out
+  // its file system (kUnavailable if its agent does not do that); if it is kFull, has it freeze its
+  // processes (kUnavailable likewise, unless `silent` is kAccept). Then stops its CPUs.
   static base::Result<StoppedGuest> Stop(const ManagerOptions& options,
                                          const store::SandboxRecord& record, PauseMode mode,
-                                         base::Deadline deadline);
+                                         Silent silent, base::Deadline deadline);
   StoppedGuest(StoppedGuest&&) = default;
   StoppedGuest& operator=(StoppedGuest&&) = delete;
   ~StoppedGuest();
 
   // Memory (with kFull) and disk. Once. kResourceExhausted: the disk is full.
   base::Result<image::Capture> Save(base::Deadline deadline);
-  // It goes on. How long it stood still.
+  // It goes on, with its clock set and its random numbers new. How long it stood still.
   base::Result<std::chrono::nanoseconds> Resume(base::Deadline deadline);
   // It is ended by the caller, and must not run again.
   void End() { vm_.reset(); }
@@ -41,6 +46,9 @@ class StoppedGuest {
   StoppedGuest(const ManagerOptions& options, store::SandboxRecord record, PauseMode mode,
                std::unique_ptr<vmm::Vm> vm, image::Capture capture);
   vmm::SnapshotRequest Request() const;
+  base::Result<> FreezeFilesystem(base::Deadline deadline);
+  base::Result<> FreezeProcesses(Silent silent, base::Deadline deadline);
+  base::Result<> PauseCpus(base::Deadline deadline);
   base::Result<> SaveMemory(base::Deadline deadline);
   void Thaw() const;
 
@@ -50,6 +58,7 @@ class StoppedGuest {
   image::Capture capture_;       // what is prepared in it goes first
   std::unique_ptr<vmm::Vm> vm_;  // none: it goes on already, or was ended
   std::chrono::steady_clock::time_point since_;
+  bool frozen_ = false;  // something in the guest, by its agent, or so it may be
 };
 
 // What the manifest says of a state of that sandbox that is saved now; the caller sets id, kind and

@@ -63,7 +63,8 @@ Result<image::Template> ManagerImpl::CaptureRunning(Sandbox& sandbox, PauseMode 
 Result<image::Template> ManagerImpl::CaptureAs(Sandbox& sandbox, PauseMode mode,
                                                image::Template info) {
   const auto deadline = Deadline::After(kSave);
-  StoppedGuest guest = TRY(StoppedGuest::Stop(options_, sandbox.record(), mode, deadline));
+  StoppedGuest guest = TRY(StoppedGuest::Stop(options_, sandbox.record(), mode,
+                                              StoppedGuest::Silent::kRefuse, deadline));
   image::Capture capture = TRY(guest.Save(deadline));
   AtStage(options_, "snapshot.captured");
   const auto stood = TRY(guest.Resume(deadline));

@@ -26,8 +26,32 @@
 // tests/programs/jailed.
 namespace tinderbox::sandbox {
 
+// What every agent of a test was asked, in order, and what the VMs' driver was asked between.
+class Asked {
+ public:
+  void Add(std::string what) {
+    const std::lock_guard lock(mutex_);
+    all_.push_back(std::move(what));
+  }
+  // All since the last call.
+  std::vector<std::string> Take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(all_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> all_;
+};
+
+struct AgentStatus {
+  int init = 204;
+  int freeze = 204;
+};
+
 // Answers 204 to everything on the far end of a socket pair, once per connection.
-inline void PlayAgent(sys::UniqueFd socket, int init_status) {
+inline void PlayAgent(sys::UniqueFd socket, AgentStatus statuses,
+                      const std::shared_ptr<Asked>& asked) {
   std::string request;
   char buffer[4096];
   const auto complete = [&request] {
@@ -43,7 +67,12 @@ inline void PlayAgent(sys::UniqueFd socket, int init_status) {
     if (n <= 0) return;
     request.append(buffer, static_cast<std::size_t>(n));
   }
-  const int status = request.starts_with("POST /init") ? init_status : 204;
+  int status = 204;
+  if (request.starts_with("POST /init")) status = statuses.init;
+  if (request.starts_with("POST /freeze")) status = statuses.freeze;
+  std::string line = request.substr(0, request.find(" HTTP/"));
+  if (request.find("\"entropy\"") != std::string::npos) line += " entropy";
+  asked->Add(std::move(line));
   static_cast<void>(
       sys::WriteAll(socket, fmt::format("HTTP/1.1 {} x\r\nContent-Length: 0\r\n\r\n", status)));
 }
@@ -54,6 +83,8 @@ class FakeSlots final : public network::SlotPool {
   std::atomic<bool> fail_policy = false;
   std::atomic<bool> mute = false;  // the agent never answers
   int init_status = 204;
+  int freeze_status = 204;
+  const std::shared_ptr<Asked> asked = std::make_shared<Asked>();
 
   base::Result<network::Slot> Acquire(const network::EgressPolicy& policy) override {
     if (fail_acquire) return base::Fail(base::Code::kResourceExhausted, "no slot is free");
@@ -94,7 +125,8 @@ class FakeSlots final : public network::SlotPool {
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
       return base::FailErrno(errno, "socketpair");
     }
-    std::thread(PlayAgent, sys::UniqueFd(ends[1]), init_status).detach();
+    const AgentStatus statuses{.init = init_status, .freeze = freeze_status};
+    std::thread(PlayAgent, sys::UniqueFd(ends[1]), statuses, asked).detach();
     return sys::UniqueFd(ends[0]);
   }
 
@@ -290,6 +322,7 @@ class JailedDriver final : public vmm::Driver {
   }
 
   std::vector<std::string> arguments;
+  std::shared_ptr<Asked> asked;  // null: nobody wants to know
   bool fail_launch = false;
   std::atomic<int> fail_launches = 0;  // so many fail, and no more
   std::chrono::milliseconds launch_takes{0};
@@ -314,27 +347,36 @@ class JailedDriver final : public vmm::Driver {
     launch.uid = launch.gid = spec.uid;
     launch.cgroup = spec.cgroup;
     vmm::Launched launched = TRY(vmm::Launch(launch, deadline));
-    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(std::move(launched.vm)));
+    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(std::move(launched.vm), asked));
   }
   base::Result<std::unique_ptr<vmm::Vm>> Adopt(const std::string& run_dir) override {
-    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(TRY(vmm::Adopt(run_dir))));
+    return std::unique_ptr<vmm::Vm>(std::make_unique<JailedVm>(TRY(vmm::Adopt(run_dir)), asked));
   }
 
  private:
   class JailedVm final : public vmm::Vm {
    public:
-    explicit JailedVm(std::unique_ptr<vmm::LaunchedVm> process) : process_(std::move(process)) {}
+    JailedVm(std::unique_ptr<vmm::LaunchedVm> process, std::shared_ptr<Asked> asked)
+        : process_(std::move(process)), asked_(std::move(asked)) {}
     vmm::LaunchedVm& process() override { return *process_; }
     base::Result<vmm::VmState> State(base::Deadline) override { return vmm::VmState::kRunning; }
-    base::Result<> Pause(base::Deadline) override { return {}; }
-    base::Result<> Resume(base::Deadline) override { return {}; }
+    base::Result<> Pause(base::Deadline) override {
+      if (asked_) asked_->Add("pause");
+      return {};
+    }
+    base::Result<> Resume(base::Deadline) override {
+      if (asked_) asked_->Add("resume");
+      return {};
+    }
     base::Result<vmm::SnapshotReport> Snapshot(const vmm::SnapshotRequest&,
                                                base::Deadline) override {
+      if (asked_) asked_->Add("save");
       return vmm::SnapshotReport{};
     }
 
    private:
     std::unique_ptr<vmm::LaunchedVm> process_;
+    std::shared_ptr<Asked> asked_;
   };
 
   vmm::Capabilities capabilities_;

@@ -110,6 +110,45 @@ TEST_F(SavedTest, AResumeThatFailsLeavesItPaused) {
   EXPECT_TRUE(manager_->Resume(made.id, {}));
 }
 
+// A copy of a guest must not run a process before it has random numbers of its own.
+TEST_F(SavedTest, ProcessesAreFrozenWhileAGuestIsCapturedAndGoOnWithNewRandomNumbers) {
+  using Steps = std::vector<std::string>;
+  const auto steps = [this] {
+    Steps taken = slots_.asked->Take();
+    std::erase(taken, "POST /init");  // the clock, once more: only if the host was slow
+    return taken;
+  };
+  const SandboxInfo made = Create();
+  driver_.asked = slots_.asked;
+  steps();
+  ASSERT_TRUE(manager_->Snapshot(made.id, {}));
+  EXPECT_EQ(steps(), (Steps{"POST /freeze", "pause", "save", "resume", "POST /init entropy"}));
+  ASSERT_TRUE(manager_->Snapshot(made.id, {.mode = PauseMode::kFilesystem}));
+  EXPECT_EQ(steps(), (Steps{"POST /fsfreeze", "pause", "resume", "POST /init entropy"}));
+  ASSERT_TRUE(manager_->Pause(made.id, {}));
+  EXPECT_EQ(steps(), (Steps{"GET /health", "POST /freeze", "pause", "save"}));
+  ASSERT_TRUE(manager_->Resume(made.id, {}));
+  EXPECT_EQ(steps(), (Steps{"POST /init entropy"}));
+  // Whatever fails meanwhile, it goes on.
+  library_->fail_commit = true;
+  EXPECT_FALSE(manager_->Pause(made.id, {}));
+  EXPECT_EQ(steps(), (Steps{"GET /health", "POST /freeze", "pause", "save", "resume",
+                            "POST /init entropy"}));
+}
+
+TEST_F(SavedTest, AGuestThatDoesNotFreezeIsPausedButNotCopied) {
+  const SandboxInfo made = Create();
+  slots_.freeze_status = 500;
+  EXPECT_EQ(manager_->Fork(made.id, {}).error().code(), Code::kUnavailable);
+  EXPECT_EQ(manager_->Snapshot(made.id, {}).error().code(), Code::kUnavailable);
+  EXPECT_EQ(manager_->Get(made.id)->state, State::kRunning);
+  ASSERT_TRUE(manager_->Pause(made.id, {}));
+  ASSERT_TRUE(manager_->Resume(made.id, {}));
+  // An agent from before an upgrade of the daemon.
+  slots_.freeze_status = 404;
+  EXPECT_TRUE(manager_->Fork(made.id, {}).value().at(0));
+}
+
 TEST_F(SavedTest, ForkMakesChildrenOfTheirOwn) {
   const SandboxInfo made = Create();
   const auto children = manager_->Fork(made.id, {.count = 3, .timeout = seconds(50)});

@@ -81,7 +81,9 @@ Result<> ManagerImpl::CommitPause(Sandbox& sandbox, const PauseRequest& request)
   const auto deadline = Deadline::After(kSave);
   StageClock clock;
   store::SandboxRecord record = sandbox.record();
-  StoppedGuest guest = TRY(StoppedGuest::Stop(options_, record, request.mode, deadline));
+  // One life follows another here: a guest that does not answer is kept as it is.
+  StoppedGuest guest = TRY(
+      StoppedGuest::Stop(options_, record, request.mode, StoppedGuest::Silent::kAccept, deadline));
   clock.Stage("stop");
   AtStage(options_, "pause.stopped");
   image::Capture capture = TRY(guest.Save(deadline));

@@ -128,9 +128,12 @@ void ManagerImpl::RecoverPausing(const SandboxPtr& sandbox) {
   }
   RecoverRunning(sandbox);
   if (!lives) return;
-  // Where the pause was of the file system alone, that is frozen; else this does nothing.
-  static_cast<void>(
-      AgentLink(options_.slots, record.slot).Thaw(record.access_token, Deadline::After(kGoOn)));
+  // Its processes or its file system may be frozen.
+  if (auto goes_on =
+          AgentLink(options_.slots, record.slot).GoOn(record.access_token, Deadline::After(kGoOn));
+      !goes_on) {
+    Report(fmt::format("sandbox '{}' does not answer: {}", record.id, goes_on.error().ToString()));
+  }
 }
 
 // What was saved is whole, or it would not be recorded so. Whatever is left of a VM is removed.
