@@ -48,7 +48,7 @@ class Routes(Case):
             self.assertEqual(agent("POST", path, "{}").status, 404, path)
 
     def test_host_only_routes_are_refused_from_inside_the_guest(self):
-        for path in ("init", "fsfreeze", "fsthaw", "tunnel?port=22"):
+        for path in ("init", "freeze", "fsfreeze", "fsthaw", "tunnel?port=22"):
             status = self.sh(f"curl -s -o /dev/null -w '%{{http_code}}' -X POST -H 'X-Access-Token: "
                              f"{shared()._envd_access_token}' http://127.0.0.1:49983/{path}", user="root")
             self.assertEqual(status, "403", path)

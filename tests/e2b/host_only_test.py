@@ -57,7 +57,7 @@ class HostOnly(Case):
 
     def test_the_token_is_needed(self):
         with own() as sandbox:
-            for path in ("/init", "/fsfreeze", "/fsthaw", "/tunnel?port=22"):
+            for path in ("/init", "/freeze", "/fsfreeze", "/fsthaw", "/tunnel?port=22"):
                 self.assertEqual(self.call(sandbox, path, token="wrong"), 401, path)
             self.assertEqual(self.call(sandbox, "/init"), 204)
 

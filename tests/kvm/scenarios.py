@@ -30,6 +30,7 @@ SCENARIOS = {
     # With 20 at once, both emulated processors hang.
     "lifecycle": Scenario("e2e/lifecycle_test.py", environment={"TINDERBOX_MANY": "6"}, minutes=20),
     "snapshot": Scenario("e2e/snapshot_test.py", minutes=40),
+    "random": Scenario("e2e/random_test.py", minutes=20),
     "crash": Scenario("e2e/crash_test.py", minutes=40),
     "leak": Scenario("e2e/leak_test.py", environment={"TINDERBOX_CYCLES": "100"}, minutes=40),
     "network": Scenario("e2e/network_test.py", minutes=20),
