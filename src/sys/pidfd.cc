@@ -37,6 +37,13 @@ Result<> SignalPidFd(FdRef pidfd, int signal) {
   return {};
 }
 
+Result<UniqueFd> TakeFd(FdRef pidfd, int fd) {
+  const long taken = ::syscall(SYS_pidfd_getfd, pidfd.get(), fd, 0);
+  if (taken >= 0) return UniqueFd(static_cast<int>(taken));
+  const int err = errno == ESRCH || errno == EBADF ? ENOENT : errno;
+  return FailErrno(err, fmt::format("take descriptor {} of a process", fd));
+}
+
 Result<bool> WaitPidFd(FdRef pidfd, base::Deadline deadline) {
   for (;;) {
     pollfd entry{pidfd.get(), POLLIN, 0};

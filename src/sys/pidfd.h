@@ -21,6 +21,10 @@ base::Result<UniqueFd> OpenPidFd(pid_t pid);
 // Sends `signal`; a process that has ended already is kNotFound.
 base::Result<> SignalPidFd(FdRef pidfd, int signal);
 
+// A copy of the process's descriptor `fd`: of the same open file, not of the same number. Needs the
+// right to trace the process. kNotFound if it has ended or has no such descriptor.
+base::Result<UniqueFd> TakeFd(FdRef pidfd, int fd);
+
 // Waits until the process has ended, as a zombie or altogether; false where `deadline` passes
 // first.
 base::Result<bool> WaitPidFd(FdRef pidfd, base::Deadline deadline);

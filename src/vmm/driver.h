@@ -135,7 +135,8 @@ class Vm {
   virtual ~Vm() = default;
   virtual LaunchedVm& process() = 0;
   virtual base::Result<VmState> State(base::Deadline deadline) = 0;
-  // Both idempotent.
+  // Both idempotent. Pause: kResourceExhausted if the VMM has stopped the guest by itself because a
+  // write of its disk finds no free space (see io_events.h); it stays as it is.
   virtual base::Result<> Pause(base::Deadline deadline) = 0;
   virtual base::Result<> Resume(base::Deadline deadline) = 0;
   // Saves memory and state. Demands a paused guest (kFailedPrecondition), and leaves it paused: the

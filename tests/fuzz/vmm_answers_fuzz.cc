@@ -8,6 +8,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "vmm/firecracker/api.h"
 #include "vmm/launch_record.h"
+#include "vmm/qemu/io_events.h"
 #include "vmm/qemu/qmp.h"
 #include "vmm/qemu/state_file.h"
 
@@ -29,6 +30,17 @@ void Converse(std::string_view said) {
   (void)qmp->Run("stop", deadline);
 }
 
+// The same to a listener of events.
+void Listen(std::string_view said) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return;
+  vmm::qemu::QemuIoEvents events{sys::UniqueFd(ends[0])};
+  const sys::UniqueFd theirs(ends[1]);
+  if (::send(theirs.get(), said.data(), said.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return;
+  (void)events.Read();
+  (void)events.Continue();
+}
+
 void ReadRecords(std::string_view text) {
   if (const auto record = vmm::ParseVmRecord(std::string(text))) {
     const auto again = vmm::ParseVmRecord(vmm::ToJson(*record));
@@ -46,6 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)vmm::qemu::ParseQmp(text);
   (void)vmm::qemu::ParseStatus(text);
   Converse(text);
+  Listen(text);
   const std::string fault = vmm::firecracker::FaultMessage(text);
   fuzz::Require(!fault.empty() && fault.size() <= 4096, "a fault has words, but not too many");
   for (const char c : fault) {

@@ -24,6 +24,12 @@ using base::Result;
 
 namespace {
 
+Error NoRoom(const std::string& id) {
+  return Error(Code::kResourceExhausted,
+               fmt::format("pause VM '{}': a write of its disk waits for free space", id))
+      .WithRemedy("Free disk space on the host, then try again.");
+}
+
 // A connection per call: QEMU serves one monitor connection at a time and lets the next ones wait,
 // and a VM may have handles in several processes.
 class QemuVm : public Vm {
@@ -40,7 +46,14 @@ class QemuVm : public Vm {
     return state;
   }
 
-  Result<> Pause(base::Deadline deadline) override { return Run("stop", deadline); }
+  Result<> Pause(base::Deadline deadline) override {
+    auto connection = TRY(process_->ConnectApi(deadline));
+    Qmp qmp = TRY(Qmp::Open(std::move(connection), deadline));
+    TRY(qmp.Run("stop", deadline));
+    if (TRY(qmp.RunState(deadline)) != "io-error") return {};
+    // QEMU stopped it by itself before; it stays so until the write succeeds.
+    return std::unexpected(NoRoom(process_->id()));
+  }
   Result<> Resume(base::Deadline deadline) override { return Run("cont", deadline); }
 
   Result<SnapshotReport> Snapshot(const SnapshotRequest& request,

@@ -97,6 +97,10 @@ void AddIsolation(Arguments& args) {
 void AddConsoleAndControl(Arguments& args) {
   args.Add("-chardev", "stdio,id=console,signal=off");
   args.Add("-serial", "chardev:console");
+  // One monitor serves one connection at a time: who listens to events has one of its own.
+  args.Add("-chardev",
+           fmt::format("socket,id=events,path={},server=on,wait=off", kJailEventSocket));
+  args.Add("-mon", "chardev=events,mode=control");
   args.Add("-chardev", fmt::format("socket,id=qmp,path={},server=on,wait=off", kJailApiSocket));
   args.Add("-mon", "chardev=qmp,mode=control");
   // The guest stands still until QMP says "cont": the driver is never too late to hear of its end.
@@ -114,7 +118,9 @@ void AddDevices(Arguments& args, const VmSpec& spec) {
   if (!spec.rootfs.empty()) {
     // cache=unsafe: a guest's flush does not reach the host's disk, since a sandbox does not
     // outlive a crash of its host; what must last is synced when it is saved. discard: what the
-    // guest frees, the host gets back.
+    // guest frees, the host gets back. QEMU's default is werror=enospc: a write that finds no free
+    // space stops the guest and is repeated when it continues (IoEvents); the guest gets every
+    // other error.
     args.Add("-drive",
              fmt::format("if=none,id=rootfs,file={},format=raw,cache=unsafe,discard=unmap,"
                          "read-only={}",

@@ -19,6 +19,9 @@ struct Programs {
   std::string preload = {};
 };
 
+// A second QMP, for IoEvents; it listens before the API socket does.
+inline constexpr char kJailEventSocket[] = "/run/events.sock";
+
 // Where memory_opener stands in the jail; `preload` holds this name.
 inline constexpr char kJailMemoryOpener[] = "/qemu-memory.so";
 inline constexpr char kJailPreload[] = "/etc/ld.so.preload";

@@ -75,17 +75,22 @@ Result<QmpMessage> ParseQmp(std::string_view line) {
   return Garbage(line);
 }
 
-Result<VmState> ParseStatus(std::string_view text) {
+Result<std::string> ParseRunState(std::string_view text) {
   boost::system::error_code error;
   const json::value value = json::parse(text, error);
   if (error || !value.is_object()) return Garbage(text);
-  const std::string status = StringOr(value.get_object(), "status", "");
+  std::string status = StringOr(value.get_object(), "status", "");
+  if (status.empty()) return Garbage(text);
+  return status;
+}
+
+Result<VmState> ParseStatus(std::string_view text) {
+  const std::string status = TRY(ParseRunState(text));
   if (status == "running") return VmState::kRunning;
   if (status == "prelaunch" || status == "inmigrate") return VmState::kNotStarted;
   if (status == "shutdown") return VmState::kEnded;
   // "paused", and all the ways in which QEMU stops a guest by itself (io-error, internal-error, …).
-  if (!status.empty()) return VmState::kPaused;
-  return Garbage(text);
+  return VmState::kPaused;
 }
 
 Result<Qmp> Qmp::Open(sys::UniqueFd connection, base::Deadline deadline) {
@@ -114,6 +119,10 @@ Result<> Qmp::RunWith(std::string_view command, std::string_view arguments,
 
 Result<VmState> Qmp::State(base::Deadline deadline) {
   return ParseStatus(TRY(Command("query-status", deadline)));
+}
+
+Result<std::string> Qmp::RunState(base::Deadline deadline) {
+  return ParseRunState(TRY(Command("query-status", deadline)));
 }
 
 Result<std::string> Qmp::Command(std::string_view command, base::Deadline deadline,

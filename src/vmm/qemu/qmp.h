@@ -38,6 +38,7 @@ class Qmp {
                          const sys::UniqueFd* passed, base::Deadline deadline);
   // query-status
   base::Result<VmState> State(base::Deadline deadline);
+  base::Result<std::string> RunState(base::Deadline deadline);  // as QEMU calls it
 
  private:
   explicit Qmp(sys::UniqueFd connection) : fd_(std::move(connection)) {}
@@ -67,7 +68,10 @@ struct QmpMessage {
 };
 base::Result<QmpMessage> ParseQmp(std::string_view line);
 
-// The state out of query-status' return value. kDataLoss for anything else.
+// QEMU's name of the state ("running", "io-error", …) out of query-status' return value. kDataLoss
+// for anything else.
+base::Result<std::string> ParseRunState(std::string_view json);
+// The same, as a VmState.
 base::Result<VmState> ParseStatus(std::string_view json);
 
 }  // namespace tinderbox::vmm::qemu
