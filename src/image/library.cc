@@ -185,7 +185,8 @@ Result<std::unique_ptr<Library>> OpenLibrary(const LibraryOptions& options,
   TRY(RequireRoot());
   auto pool = TRY(Pool::Open({.state_dir = options.state_dir,
                               .image_bytes = options.pool_bytes,
-                              .reserve_bytes = options.reserve_bytes},
+                              .reserve_bytes = options.reserve_bytes,
+                              .sparse = options.pool_sparse},
                              OrSilent(progress)));
   // The real path: what is handed out must not change its meaning with a link.
   auto state_dir = pool.dir().substr(0, pool.dir().rfind('/'));

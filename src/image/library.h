@@ -71,9 +71,10 @@ struct Template {
 };
 
 struct LibraryOptions {
-  std::string state_dir;                   // pool at <state_dir>/pool
-  std::string agent;                       // path of tinderbox-agent, for the initramfs
-  std::uint64_t pool_bytes = 64ull << 30;  // sparse size of the XFS image where one is needed
+  std::string state_dir;                  // pool at <state_dir>/pool
+  std::string agent;                      // path of tinderbox-agent, for the initramfs
+  std::uint64_t pool_bytes = 8ull << 30;  // at first, of the XFS image, if one is needed
+  bool pool_sparse = false;               // the image takes only what is used; see image/README.md
   // What must stay free on the file system of state_dir: below it nothing new is made.
   std::uint64_t reserve_bytes = 1ull << 30;
   // A package that holds the kernel, or depends on the one that does.

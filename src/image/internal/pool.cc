@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "base/deadline.h"
+#include "base/log.h"
 #include "image/internal/workspace.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -37,6 +38,7 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kSmallestXfs = 300 * kMiB;
+constexpr std::uint64_t kSmallestImage = 512 * kMiB;  // if the host has as much
 constexpr std::uint64_t kSmallestGrowth = 64 * kMiB;
 
 struct Free {
@@ -64,6 +66,41 @@ base::Error ImageInUse(const std::string& pool, std::string_view why) {
       .WithRemedy(fmt::format("Unmount '{}' (umount), then start again.", pool));
 }
 
+// Bytes of the image that its host's file system does not hold for it yet.
+Result<std::uint64_t> Unbacked(const std::string& path) {
+  struct stat st{};
+  if (::stat(path.c_str(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  const auto size = static_cast<std::uint64_t>(st.st_size);
+  const auto held = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  return size > held ? size - held : 0;
+}
+
+// A sparse image stays one, and gives back what is freed in it. One that was allocated may lack
+// blocks, of a growth that was cut short or because somebody has trimmed it (fstrim).
+Result<bool> IsSparse(const std::string& path) {
+  struct stat st{};
+  if (::stat(path.c_str(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  return TRY(Unbacked(path)) > static_cast<std::uint64_t>(st.st_size) / 2;
+}
+
+// Makes the host's file system hold all of the image, so that no write to it can find no space.
+Result<> Allocate(const sys::UniqueFd& image, const std::string& path, std::uint64_t bytes) {
+  if (::fallocate(image.get(), 0, 0, static_cast<off_t>(bytes)) == 0) return {};
+  // The guard of a sparse image then is all there is (Pool::Space).
+  if (errno == EOPNOTSUPP) {
+    base::LogWarning("the file system cannot allocate the pool's image ahead", {{"image", path}});
+    return {};
+  }
+  return FailErrno(errno, fmt::format("allocate '{}'", path));
+}
+
+// How large a new image becomes. One that is allocated leaves most of the space to others: it grows
+// as it fills.
+std::uint64_t NewImageBytes(const Pool::Options& options, std::uint64_t usable) {
+  const auto most = options.sparse ? usable : std::max(usable / 4, std::min(usable, kSmallestImage));
+  return std::min(options.image_bytes, most) / kMiB * kMiB;
+}
+
 Result<> MakeImage(const Pool::Options& options, const Progress& progress) {
   const auto path = ImagePath(options.state_dir);
   if (options.image_bytes < kSmallestXfs) {
@@ -73,14 +110,14 @@ Result<> MakeImage(const Pool::Options& options, const Progress& progress) {
   }
   TRY(RequireFreeSpace(options.state_dir, kSmallestXfs + options.reserve_bytes));
   const auto space = TRY(FreeSpace(options.state_dir));
-  const auto bytes = std::min(options.image_bytes, space.free - options.reserve_bytes);
-  progress(fmt::format("'{}' has no reflinks: making a sparse XFS image of {} GiB there",
-                       options.state_dir, (bytes + 1024 * kMiB - 1) / (1024 * kMiB)));
+  const auto bytes = NewImageBytes(options, space.free - options.reserve_bytes);
+  progress(fmt::format("'{}' has no reflinks: making {} XFS image of {} MiB there",
+                       options.state_dir, options.sparse ? "a sparse" : "an", bytes / kMiB));
   const auto unfinished = path + ".new";
   TRY(sys::RemoveFile(unfinished));
   {
     const auto file = TRY(sys::Open(unfinished, O_RDWR | O_CREAT | O_EXCL, 0600));
-    if (::ftruncate(file.get(), static_cast<off_t>(bytes / kMiB * kMiB)) != 0) {
+    if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
       return FailErrno(errno, fmt::format("set the size of '{}'", unfinished));
     }
   }
@@ -93,6 +130,13 @@ Result<> MakeImage(const Pool::Options& options, const Progress& progress) {
     static_cast<void>(sys::RemoveFile(unfinished));
     return Fail(Code::kInternal, fmt::format("make XFS in '{}': exit code {}: {}", unfinished,
                                              made.exit_code, made.error_tail));
+  }
+  if (!options.sparse) {
+    const auto file = TRY(sys::Open(unfinished, O_RDWR | O_NOFOLLOW));
+    if (auto allocated = Allocate(file, unfinished, bytes); !allocated) {
+      static_cast<void>(sys::RemoveFile(unfinished));
+      return allocated;
+    }
   }
   TRY(SyncPath(unfinished));
   if (::rename(unfinished.c_str(), path.c_str()) != 0) {
@@ -119,9 +163,11 @@ Result<> MountImage(const std::string& state_dir) {
   }
   const auto image = TRY(sys::Open(path, O_RDWR | O_NOFOLLOW));
   const auto device = TRY(ImageDevice(image, path));
-  // Discards give the room of what is removed back to the host's file system.
+  // Discards give the room of what is removed back to the host's file system; an image that is
+  // allocated keeps it.
+  const char* const mode = TRY(IsSparse(path)) ? "discard" : "nodiscard";
   if (::mount(device.path.c_str(), pool.c_str(), "xfs",
-              MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC, "discard") == 0) {
+              MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC, mode) == 0) {
     return {};
   }
   const int err = errno;
@@ -165,6 +211,19 @@ Result<> FinishGrowth(const std::string& state_dir) {
   return sys::GrowXfs(root, static_cast<std::uint64_t>(st.st_size));
 }
 
+// What an image that counts as allocated lacks, if the host has it.
+Result<> FinishAllocation(const Pool::Options& options) {
+  const auto path = ImagePath(options.state_dir);
+  const auto unbacked = TRY(Unbacked(path));
+  if (unbacked == 0 || TRY(IsSparse(path))) return {};
+  const auto host = TRY(FreeSpace(options.state_dir));
+  if (host.free < options.reserve_bytes + unbacked) return {};
+  const auto image = TRY(sys::Open(path, O_RDWR | O_NOFOLLOW));
+  struct stat st{};
+  if (::fstat(image.get(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
+  return Allocate(image, path, static_cast<std::uint64_t>(st.st_size));
+}
+
 Result<sys::UniqueFd> LockPool(const std::string& state_dir) {
   return LockFile(state_dir + "/pool.lock");
 }
@@ -187,6 +246,7 @@ Result<Pool> Pool::Open(const Options& options, const Progress& progress) {
     has_image = true;
     TRY(MountImage(real.state_dir));
   }
+  if (has_image) TRY(FinishAllocation(real));
   if (has_image) TRY(FinishGrowth(real.state_dir));
   TRY(sys::MakeDirs(pool + "/templates", 0711));
   TRY(sys::MakeDirs(pool + "/sandboxes", 0711));
@@ -203,30 +263,40 @@ Result<> Pool::Grow(std::uint64_t bytes) const {
   const auto image = TRY(sys::Open(path, O_RDWR | O_NOFOLLOW));
   struct stat st{};
   if (::fstat(image.get(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
-  if (::ftruncate(image.get(), st.st_size + static_cast<off_t>(bytes / kMiB * kMiB)) != 0) {
-    return FailErrno(errno, fmt::format("grow '{}'", path));
-  }
+  const off_t size = st.st_size + static_cast<off_t>(bytes / kMiB * kMiB);
+  if (!TRY(IsSparse(path))) TRY(Allocate(image, path, static_cast<std::uint64_t>(size)));
+  if (::ftruncate(image.get(), size) != 0) return FailErrno(errno, fmt::format("grow '{}'", path));
   return FinishGrowth(options_.state_dir);
 }
 
+base::Error Pool::Full(const std::string& dir, std::uint64_t free, std::uint64_t needed) const {
+  return base::Error(Code::kResourceExhausted,
+                     fmt::format("find room in '{}': {} MiB free, {} MiB must be", dir, free / kMiB,
+                                 needed / kMiB))
+      .WithErrno(ENOSPC)
+      .WithRemedy(fmt::format(
+          "Free disk space on the file system of '{}', or remove sandboxes and templates.",
+          options_.state_dir));
+}
+
+// What new work leaves to the sandboxes that run: of an image, since a pool without one has the
+// reserve of its file system.
+std::uint64_t Pool::KeptForRunning(std::uint64_t total) const {
+  return has_image_ ? std::min(options_.reserve_bytes, total / 8) : 0;
+}
+
 Result<> Pool::EnsureRoom(std::uint64_t bytes) const {
-  const auto remedy =
-      fmt::format("Free disk space on the file system of '{}', or remove sandboxes and templates.",
-                  options_.state_dir);
   const auto host = TRY(FreeSpace(options_.state_dir));
   if (host.free < options_.reserve_bytes + bytes) {
-    return std::unexpected(base::Error(Code::kResourceExhausted,
-                                       fmt::format("find room in '{}': {} MiB free, {} MiB must be",
-                                                   options_.state_dir, host.free / kMiB,
-                                                   (options_.reserve_bytes + bytes) / kMiB))
-                               .WithRemedy(remedy));
+    return std::unexpected(Full(options_.state_dir, host.free, options_.reserve_bytes + bytes));
   }
   auto pool = TRY(FreeSpace(dir_));
   if (has_image_ && pool.free < pool.total / 8 + bytes) {
     const auto lock = TRY(LockPool(options_.state_dir));
     pool = TRY(FreeSpace(dir_));  // Another process may have grown it meanwhile.
     // All that is promised to be free in the pool must be there on the host.
-    const auto promised = pool.free + options_.reserve_bytes;
+    const auto unbacked = TRY(Unbacked(ImagePath(options_.state_dir)));
+    const auto promised = std::min(pool.free, unbacked) + options_.reserve_bytes;
     const auto possible = host.free > promised ? host.free - promised : 0;
     const auto growth = std::min(std::max(pool.total / 4, bytes), possible);
     if (pool.free < pool.total / 8 + bytes && growth >= kSmallestGrowth) {
@@ -234,21 +304,20 @@ Result<> Pool::EnsureRoom(std::uint64_t bytes) const {
       pool = TRY(FreeSpace(dir_));
     }
   }
-  if (pool.free >= bytes) return {};
-  return std::unexpected(
-      base::Error(Code::kResourceExhausted,
-                  fmt::format("find room in pool '{}': {} MiB free, {} MiB needed", dir_,
-                              pool.free / kMiB, bytes / kMiB))
-          .WithRemedy(remedy));
+  const auto needed = KeptForRunning(pool.total) + bytes;
+  if (pool.free >= needed) return {};
+  return std::unexpected(Full(dir_, pool.free, needed));
 }
 
 Result<Library::Space> Pool::Space() const {
   const auto pool = TRY(FreeSpace(dir_));
   Library::Space space{.free_bytes = pool.free, .total_bytes = pool.total};
   if (has_image_) {
+    const auto unbacked = TRY(Unbacked(ImagePath(options_.state_dir)));
     const auto host = TRY(FreeSpace(options_.state_dir));
     const auto usable = host.free > options_.reserve_bytes ? host.free - options_.reserve_bytes : 0;
-    space.free_bytes = std::min(space.free_bytes, usable);
+    // What the host does not hold yet is free only as long as the host has it.
+    if (unbacked > usable) space.free_bytes = std::min(space.free_bytes, usable);
   }
   return space;
 }

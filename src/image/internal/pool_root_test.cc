@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <string>
 #include <thread>
 #include <vector>
@@ -179,7 +180,8 @@ TEST_F(PoolRootTest, ClonesAreIndependent) {
   EXPECT_EQ(ReadFile("base").substr(4096, 5), content.substr(4096, 5));
 }
 
-TEST_F(PoolRootTest, GivesRoomBackToTheHost) {
+TEST_F(PoolRootTest, ASparseImageGivesRoomBackToTheHost) {
+  options_.sparse = true;
   ASSERT_TRUE(Open());
   const auto blocks = [&] { return sys::Stat(Image())->st_blocks * 512; };
   const auto before = blocks();
@@ -215,13 +217,64 @@ TEST_F(PoolRootTest, FinishesAGrowthThatWasCutShort) {
 TEST_F(PoolRootTest, IsMadeNoLargerThanItsHostCanHold) {
   options_.image_bytes = 64ull << 30;
   options_.reserve_bytes = 128 * kMiB;
+  options_.sparse = true;
   const auto pool = Open();
   ASSERT_TRUE(pool) << pool.error().ToString();
   EXPECT_LE(sys::Stat(Image())->st_size, 896 * static_cast<std::int64_t>(kMiB));
 }
 
+// All of the image is there from the start: what is written and synced in the pool lasts, however
+// full its host is.
+TEST_F(PoolRootTest, AHostThatFillsTakesNothingFromThePool) {
+  ASSERT_TRUE(Open());
+  const auto fill = sys::Open(dir_.path() + "/other", O_RDWR | O_CREAT, 0600).value();
+  off_t filled = 0;
+  while (::fallocate(fill.get(), 0, filled, kMiB) == 0) filled += kMiB;
+  ASSERT_EQ(errno, ENOSPC);
+  const auto content = testing::Noise(180 * kMiB);
+  const auto file = sys::Open(PoolDir() + "/file", O_RDWR | O_CREAT, 0600).value();
+  ASSERT_TRUE(sys::WriteAll(file, content));
+  ASSERT_EQ(::fsync(file.get()), 0) << errno;
+  ASSERT_EQ(::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_TRUE(sys::ReadFile(PoolDir() + "/file", 256 * kMiB).value() == content);
+}
+
+TEST_F(PoolRootTest, AnImageThatGrowsIsAllocatedToo) {
+  const auto pool = Open();
+  ASSERT_TRUE(pool);
+  WriteFile("big", testing::Noise(220 * kMiB));
+  ASSERT_TRUE(pool->EnsureRoom(16 * kMiB));
+  const auto image = sys::Stat(Image()).value();
+  EXPECT_GE(image.st_blocks * 512, image.st_size);
+  EXPECT_GE(image.st_size, 380 * static_cast<off_t>(kMiB));
+}
+
+TEST_F(PoolRootTest, ANewImageLeavesMostToItsHost) {
+  options_.image_bytes = 64ull << 30;
+  ASSERT_TRUE(Open());
+  EXPECT_LE(sys::Stat(Image())->st_size, 512 * static_cast<std::int64_t>(kMiB));
+}
+
+// The last of it is for the sandboxes that run.
+TEST_F(PoolRootTest, NewWorkIsRefusedBeforeThePoolIsFull) {
+  options_.reserve_bytes = 60 * kMiB;
+  const auto pool = Open();
+  ASSERT_TRUE(pool) << pool.error().ToString();
+  // The host has more than the reserve, but too little for the image to grow.
+  ASSERT_TRUE(sys::WriteFileAtomic(dir_.path() + "/other", std::string(620 * kMiB, 'x')));
+  const auto fill = sys::Open(PoolDir() + "/big", O_RDWR | O_CREAT, 0600).value();
+  const auto free = pool->Space()->free_bytes;
+  ASSERT_EQ(::fallocate(fill.get(), 0, 0, static_cast<off_t>(free - 20 * kMiB)), 0);
+  const auto room = pool->EnsureRoom(0);
+  ASSERT_FALSE(room);
+  EXPECT_EQ(room.error().code(), Code::kResourceExhausted);
+  EXPECT_EQ(room.error().errno_value(), ENOSPC);
+  EXPECT_GT(pool->Space()->free_bytes, 10 * kMiB);
+}
+
 TEST_F(PoolRootTest, RefusesWhenTheHostsDiskIsNearlyFull) {
   options_.reserve_bytes = 200 * kMiB;
+  options_.sparse = true;
   const auto pool = Open();
   ASSERT_TRUE(pool) << pool.error().ToString();
   ASSERT_TRUE(pool->EnsureRoom(16 * kMiB));

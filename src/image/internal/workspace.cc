@@ -98,6 +98,7 @@ Result<> RequireFreeSpace(const std::string& path, std::uint64_t bytes) {
       base::Error(Code::kResourceExhausted,
                   fmt::format("find room in '{}': {} MiB free, {} MiB needed", path, free >> 20,
                               bytes >> 20))
+          .WithErrno(ENOSPC)
           .WithRemedy(fmt::format("Free disk space on the file system of '{}'.", path)));
 }
 
