@@ -98,6 +98,7 @@ Result<std::unique_ptr<volume::ServerProcess>> VolumeMounts::MountOne(
                                          .connection = std::move(connection),
                                          .directory = options_.volumes.DirectoryOf(volume.id),
                                          .reserve_bytes = options_.reserve_bytes,
+                                         .usage = TRY(options_.volumes.UsageOf(volume.id)),
                                          .cgroup = cgroup};
   std::optional<Result<volume::ServerProcess>> started;
   const auto start = [&] { started.emplace(volume::ServerProcess::Start(std::move(options))); };

@@ -40,14 +40,36 @@ int FuseServer::SetSize(Node& node, const fuse_setattr_in& wanted) {
   if ((wanted.valid & FATTR_FH) != 0) {
     const HandleState* const handle = HandleOf(wanted.fh, false);
     if (handle != nullptr && handle->node == node.id) {
-      return ::ftruncate(handle->fd.get(), static_cast<off_t>(wanted.size)) == 0 ? 0 : -errno;
+      return Truncate(handle->fd.get(), wanted.size);
     }
   }
   const int opened = nodes_.Open(node, O_WRONLY);
   const sys::UniqueFd owned(opened);
   const int fd = opened >= 0 ? opened : AnyHandleOf(node);
   if (fd < 0) return opened;
-  return ::ftruncate(fd, static_cast<off_t>(wanted.size)) == 0 ? 0 : -errno;
+  return Truncate(fd, wanted.size);
+}
+
+int FuseServer::Truncate(int fd, std::uint64_t size) {
+  return Counted(fd, [&] { return ::ftruncate(fd, static_cast<off_t>(size)) == 0 ? 0 : -errno; });
+}
+
+// O_TRUNC is a step of its own, for it changes what is counted.
+int FuseServer::OpenFile(Node& node, std::uint32_t wanted) {
+  // O_APPEND is kept, so that what several guests append does not overwrite each other.
+  const int flags = static_cast<int>(wanted) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC);
+  const int fd = nodes_.Open(node, flags);
+  if (fd < 0 || (wanted & O_TRUNC) == 0) return fd;
+  int error = 0;
+  if ((flags & O_ACCMODE) != O_RDONLY) {
+    error = Truncate(fd, 0);
+  } else {
+    const sys::UniqueFd writable(nodes_.Open(node, O_WRONLY));
+    error = writable ? Truncate(writable.get(), 0) : -EACCES;
+  }
+  if (error == 0) return fd;
+  ::close(fd);
+  return error;
 }
 
 int FuseServer::SetMode(Node& node, std::uint32_t mode) {
@@ -101,10 +123,7 @@ int FuseServer::Open(const fuse_in_header& head, Body& body) {
   Node* const node = nodes_.Find(head.nodeid);
   if (node == nullptr) return -ESTALE;
   if (node->type != S_IFREG) return -ENXIO;
-  // O_APPEND is kept, so that what several guests append does not overwrite each other.
-  const int flags =
-      static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
-  const int fd = nodes_.Open(*node, flags);
+  const int fd = OpenFile(*node, in.flags);
   if (fd < 0) return fd;
   fuse_open_out out{};
   if (const int error = AddHandle(*node, sys::UniqueFd(fd), false, out.fh); error < 0) return error;
@@ -122,6 +141,7 @@ int FuseServer::Create(const fuse_in_header& head, Body& body) {
   const int made = ::mknodat(directory, name, S_IFREG | (in.mode & 0777), 0);
   if (made != 0 && (errno != EEXIST || (in.flags & O_EXCL) != 0)) return -errno;
   if (made == 0) {
+    Count(kChargePerFile);
     if (const int owned = TakeOwner(directory, name, head); owned < 0) return owned;
   }
   if (const int error = ReplyEntry(*parent, name); error < 0) return error;
@@ -131,9 +151,7 @@ int FuseServer::Create(const fuse_in_header& head, Body& body) {
   } out{};
   __builtin_memcpy(&out.entry, answer_.data() + sizeof(fuse_out_header), sizeof out.entry);
   Node* const node = nodes_.Find(out.entry.nodeid);
-  const int flags =
-      static_cast<int>(in.flags) & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_TRUNC);
-  int error = nodes_.Open(*node, flags);
+  int error = OpenFile(*node, in.flags);
   if (error >= 0) error = AddHandle(*node, sys::UniqueFd(error), false, out.open.fh);
   if (error < 0) {
     nodes_.Forget(node->id, 1);  // the guest does not learn of it
@@ -159,12 +177,15 @@ int FuseServer::Write(const fuse_in_header&, Body& body) {
   if (!body.Read(in) || in.size > body.rest.size() || in.size > kMaxIo) return -EINVAL;
   const HandleState* const handle = HandleOf(in.fh, false);
   if (handle == nullptr) return -EBADF;
-  if (const int room = CheckRoom(in.size); room < 0) return room;
-  const ssize_t n =
-      ::pwrite(handle->fd.get(), body.rest.data(), in.size, static_cast<off_t>(in.offset));
-  if (n < 0) return -errno;
+  const int fd = handle->fd.get();
+  if (const int room = CheckWrite(fd, in.offset, in.size); room < 0) return room;
+  const int written = Counted(fd, [&] {
+    const ssize_t n = ::pwrite(fd, body.rest.data(), in.size, static_cast<off_t>(in.offset));
+    return n < 0 ? -errno : static_cast<int>(n);
+  });
+  if (written < 0) return written;
   fuse_write_out out{};
-  out.size = static_cast<std::uint32_t>(n);
+  out.size = static_cast<std::uint32_t>(written);
   return Reply(out);
 }
 
@@ -174,8 +195,18 @@ int FuseServer::Release(const fuse_in_header&, Body& body) {
   const auto found = handles_.find(in.fh);
   if (found == handles_.end()) return -EBADF;
   Node* const node = nodes_.Find(found->second.node);
+  if (node == nullptr) {
+    handles_.erase(found);
+    return 0;
+  }
+  const std::uint64_t id = node->id;
+  const bool goes = usage_ && node->removed && node->opens == 1;
+  const std::int64_t charge = goes ? ChargeOf(found->second.fd.get()) : 0;
   handles_.erase(found);
-  if (node != nullptr) nodes_.Unpin(*node);
+  nodes_.Unpin(*node);
+  if (!goes) return 0;
+  if (Node* const left = nodes_.Find(id); left != nullptr) nodes_.CloseFd(*left);
+  Count(-charge);
   return 0;
 }
 
@@ -197,12 +228,22 @@ int FuseServer::Allocate(const fuse_in_header&, Body& body) {
   constexpr std::uint32_t kModes =
       FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if ((in.mode & ~kModes) != 0) return -EOPNOTSUPP;
+  const int fd = handle->fd.get();
   if ((in.mode & FALLOC_FL_PUNCH_HOLE) == 0) {
-    if (const int room = CheckRoom(in.length); room < 0) return room;
+    if (const int room = CheckWrite(fd, in.offset, in.length); room < 0) return room;
+    // Blocks beyond the end are not counted (ChargeOf).
+    struct statx st{};
+    if (usage_ && (in.mode & FALLOC_FL_KEEP_SIZE) != 0 &&
+        (::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) != 0 || in.offset > st.stx_size ||
+         in.length > st.stx_size - in.offset)) {
+      return -EOPNOTSUPP;
+    }
   }
-  const int done = ::fallocate(handle->fd.get(), static_cast<int>(in.mode),
-                               static_cast<off_t>(in.offset), static_cast<off_t>(in.length));
-  return done == 0 ? 0 : -errno;
+  return Counted(fd, [&] {
+    const int done = ::fallocate(fd, static_cast<int>(in.mode), static_cast<off_t>(in.offset),
+                                 static_cast<off_t>(in.length));
+    return done == 0 ? 0 : -errno;
+  });
 }
 
 int FuseServer::Seek(const fuse_in_header&, Body& body) {

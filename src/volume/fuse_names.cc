@@ -43,6 +43,7 @@ int FuseServer::SymLink(const fuse_in_header& head, Body& body) {
   if (fd < 0) return fd;
   if (const int room = CheckRoom(0); room < 0) return room;
   if (::symlinkat(target, fd, name) != 0) return -errno;
+  Count(kChargePerFile);
   if (const int owned = TakeOwner(fd, name, head); owned < 0) return owned;
   return ReplyEntry(*parent, name);
 }
@@ -59,6 +60,7 @@ int FuseServer::MakeNode(const fuse_in_header& head, Body& body) {
   if (fd < 0) return fd;
   if (const int room = CheckRoom(0); room < 0) return room;
   if (::mknodat(fd, name, type | (in.mode & 0777), 0) != 0) return -errno;
+  Count(kChargePerFile);
   if (const int owned = TakeOwner(fd, name, head); owned < 0) return owned;
   return ReplyEntry(*parent, name);
 }
@@ -72,6 +74,7 @@ int FuseServer::MakeDirectory(const fuse_in_header& head, Body& body) {
   if (fd < 0) return fd;
   if (const int room = CheckRoom(0); room < 0) return room;
   if (::mkdirat(fd, name, in.mode & 01777) != 0) return -errno;
+  Count(kChargePerFile);
   if (const int owned = TakeOwner(fd, name, head); owned < 0) return owned;
   return ReplyEntry(*parent, name);
 }
@@ -82,7 +85,10 @@ int FuseServer::Unlink(const fuse_in_header& head, Body& body) {
   if (!body.Name(name)) return -EINVAL;
   const int fd = Parent(head, parent);
   if (fd < 0) return fd;
-  return ::unlinkat(fd, name, 0) == 0 ? 0 : -errno;
+  const Victim victim = LookAtVictim(fd, name);
+  if (::unlinkat(fd, name, 0) != 0) return -errno;
+  CountRemoved(victim);
+  return 0;
 }
 
 int FuseServer::RemoveDirectory(const fuse_in_header& head, Body& body) {
@@ -91,7 +97,9 @@ int FuseServer::RemoveDirectory(const fuse_in_header& head, Body& body) {
   if (!body.Name(name)) return -EINVAL;
   const int fd = Parent(head, parent);
   if (fd < 0) return fd;
-  return ::unlinkat(fd, name, AT_REMOVEDIR) == 0 ? 0 : -errno;
+  if (::unlinkat(fd, name, AT_REMOVEDIR) != 0) return -errno;
+  Count(-static_cast<std::int64_t>(kChargePerFile));
+  return 0;
 }
 
 int FuseServer::Rename(const fuse_in_header& head, Body& body) {
@@ -121,7 +129,12 @@ int FuseServer::RenameAs(const fuse_in_header& head, Body& body, std::uint64_t t
   if (from_fd < 0) return from_fd;
   const int to_fd = Parent(other, to);
   if (to_fd < 0) return to_fd;
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  const Victim victim = exchange ? Victim{} : LookAtVictim(to_fd, new_name);
+  const Victim moved = exchange ? Victim{} : LookAtVictim(from_fd, name);
   if (::syscall(SYS_renameat2, from_fd, name, to_fd, new_name, flags) != 0) return -errno;
+  // A file that is renamed to itself stays.
+  if (KeyOf(victim.st) != KeyOf(moved.st)) CountRemoved(victim);
   const auto note = [this](Node& parent, int fd, const char* as) {
     struct statx st{};
     if (::statx(fd, as, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) == 0) {

@@ -294,6 +294,7 @@ TEST_F(FuseTest, TheProgramServesItsDirectoryAlone) {
                                        .connection = sys::UniqueFd(pair[1]),
                                        .directory = dir_,
                                        .reserve_bytes = 0,
+                                       .usage = Usage::Create(0).value(),
                                        .cgroup = ""});
   ASSERT_TRUE(process) << process.error().ToString();
   const auto ask = [&](const std::string& message) {

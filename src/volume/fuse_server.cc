@@ -25,9 +25,11 @@ constexpr std::uint32_t kFlags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALL
 
 }  // namespace
 
-FuseServer::FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes)
+FuseServer::FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes,
+                       std::shared_ptr<Usage> usage)
     : nodes_(std::move(root)),
       reserve_bytes_(reserve_bytes),
+      usage_(std::move(usage)),
       answer_(sizeof(fuse_out_header) + kMaxIo),
       entries_(kMaxIo) {}
 
@@ -149,6 +151,12 @@ int FuseServer::StatFs(const fuse_in_header&, Body&) {
   fuse_statfs_out out{};
   out.st.blocks = fs.f_blocks;
   out.st.bavail = fs.f_bavail > kept ? fs.f_bavail - kept : 0;
+  if (usage_ && usage_->limit() != 0) {
+    const std::uint64_t limit = usage_->limit();
+    const std::uint64_t left = limit - std::min(limit, usage_->used());
+    out.st.blocks = std::min<std::uint64_t>(out.st.blocks, limit / block);
+    out.st.bavail = std::min<std::uint64_t>(out.st.bavail, left / block);
+  }
   out.st.bfree = out.st.bavail;
   out.st.files = fs.f_files;
   out.st.ffree = fs.f_ffree;
@@ -163,7 +171,56 @@ int FuseServer::CheckRoom(std::uint64_t bytes) const {
   const int root = const_cast<NodeTable&>(nodes_).Find(NodeTable::kRoot)->fd.get();
   if (::fstatfs(root, &fs) != 0) return -errno;
   const std::uint64_t free = fs.f_bavail * static_cast<std::uint64_t>(fs.f_bsize);
-  return free >= reserve_bytes_ && free - reserve_bytes_ >= bytes ? 0 : -ENOSPC;
+  if (free < reserve_bytes_ || free - reserve_bytes_ < bytes) return -ENOSPC;
+  return CheckLimit(bytes);
+}
+
+int FuseServer::CheckLimit(std::uint64_t bytes) const {
+  if (!usage_) return 0;
+  if (usage_->closed()) return -ENOSPC;
+  return usage_->Fits(bytes) ? 0 : -EDQUOT;
+}
+
+int FuseServer::CheckWrite(int fd, std::uint64_t offset, std::uint64_t length) const {
+  const int room = CheckRoom(length);
+  if (room != -EDQUOT) return room;
+  const off_t end = static_cast<off_t>(offset + length);
+  const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+  return hole >= end && end > 0 ? 0 : -EDQUOT;
+}
+
+void FuseServer::Count(std::int64_t bytes) {
+  if (usage_) usage_->Add(bytes);
+}
+
+FuseServer::Victim FuseServer::LookAtVictim(int directory, const char* name) const {
+  Victim victim{};
+  if (!usage_) return victim;
+  if (::statx(directory, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &victim.st) ==
+      0) {
+    victim.last_name = victim.st.stx_nlink == 1 || S_ISDIR(victim.st.stx_mode);
+  }
+  return victim;
+}
+
+// What is still open stays counted until it is closed (Release): its blocks are not free yet.
+void FuseServer::CountRemoved(const Victim& victim) {
+  if (!victim.last_name) return;
+  if (Node* const node = nodes_.FindInode(victim.st); node != nullptr) {
+    node->removed = true;
+    if (node->opens > 0) return;
+    nodes_.CloseFd(*node);
+  }
+  Count(-ChargeOf(victim.st));
+}
+
+std::int64_t ChargeOf(const struct statx& st) {
+  return static_cast<std::int64_t>(ChargeOf(st.stx_mode, st.stx_size, st.stx_blocks));
+}
+
+std::int64_t ChargeOf(int fd) {
+  struct statx st{};
+  return ::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &st) == 0 ? ChargeOf(st) : 0;
 }
 
 int FuseServer::Parent(const fuse_in_header& head, Node*& parent) {

@@ -5,6 +5,7 @@
 #include <linux/fuse.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 
 #include "sys/fd.h"
 #include "volume/node_table.h"
+#include "volume/usage.h"
 
 namespace tinderbox::volume {
 
@@ -32,8 +34,10 @@ class FuseServer {
   static constexpr std::size_t kMaxHandles = 4096;
   static constexpr std::uint32_t kValidity = 20'000'000;  // nanoseconds
 
-  // `root`: O_PATH. Nothing more is taken in once less than `reserve_bytes` are free.
-  FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes);
+  // `root`: O_PATH. Nothing more is taken in once less than `reserve_bytes` are free (ENOSPC), or
+  // `usage` is at its limit (EDQUOT); null: without limit.
+  FuseServer(sys::UniqueFd root, std::uint64_t reserve_bytes,
+             std::shared_ptr<Usage> usage = nullptr);
 
   // Acts on one message (its first four bytes are its length) and yields the answer, valid until
   // the next call; empty where there is none. False where it is none of the protocol's: the guest
@@ -68,6 +72,20 @@ class FuseServer {
   int AddHandle(Node& node, sys::UniqueFd fd, bool directory, std::uint64_t& id);
   int AnyHandleOf(const Node& node) const;
   int CheckRoom(std::uint64_t bytes) const;
+  // The same for a write to that range of a file: what it occupies already is no more.
+  int CheckWrite(int fd, std::uint64_t offset, std::uint64_t length) const;
+  int CheckLimit(std::uint64_t bytes) const;
+  // Does what changes the file `fd`, and counts what it changed.
+  template <typename Work>
+  int Counted(int fd, Work&& work);
+  void Count(std::int64_t bytes);
+  // What goes if the name goes: known before it does, counted after.
+  struct Victim {
+    struct statx st;
+    bool last_name = false;
+  };
+  Victim LookAtVictim(int directory, const char* name) const;
+  void CountRemoved(const Victim& victim);
   static int TakeOwner(int directory, const char* name, const fuse_in_header& head);
 
   // fuse_server.cc
@@ -93,6 +111,8 @@ class FuseServer {
   int GetAttributes(const fuse_in_header& head, Body& body);
   int SetAttributes(const fuse_in_header& head, Body& body);
   int SetSize(Node& node, const fuse_setattr_in& wanted);
+  int Truncate(int fd, std::uint64_t size);
+  int OpenFile(Node& node, std::uint32_t flags);
   int SetMode(Node& node, std::uint32_t mode);
   int Open(const fuse_in_header& head, Body& body);
   int Create(const fuse_in_header& head, Body& body);
@@ -112,6 +132,7 @@ class FuseServer {
 
   NodeTable nodes_;
   const std::uint64_t reserve_bytes_;
+  const std::shared_ptr<Usage> usage_;  // null: nothing is counted
   std::unordered_map<std::uint64_t, HandleState> handles_;
   std::uint64_t next_handle_ = 1;
   std::vector<char> answer_;     // its header, and what follows it
@@ -121,6 +142,8 @@ class FuseServer {
 };
 
 fuse_attr AttributesOf(const struct statx& st);
+std::int64_t ChargeOf(const struct statx& st);
+std::int64_t ChargeOf(int fd);  // 0 if it cannot be told
 
 template <typename T>
 bool FuseServer::Body::Read(T& into) {
@@ -128,6 +151,15 @@ bool FuseServer::Body::Read(T& into) {
   __builtin_memcpy(&into, rest.data(), sizeof(T));
   rest = rest.subspan(sizeof(T));
   return true;
+}
+
+template <typename Work>
+int FuseServer::Counted(int fd, Work&& work) {
+  if (!usage_) return work();
+  const std::int64_t before = ChargeOf(fd);
+  const int result = work();
+  Count(ChargeOf(fd) - before);
+  return result;
 }
 
 template <typename T>

@@ -50,6 +50,17 @@ Node* NodeTable::Find(std::uint64_t id) {
   return found == nodes_.end() ? nullptr : found->second.get();
 }
 
+Node* NodeTable::FindInode(const struct statx& st) {
+  const auto known = by_inode_.find(KeyOf(st));
+  return known == by_inode_.end() ? nullptr : Find(known->second);
+}
+
+void NodeTable::CloseFd(Node& node) {
+  if (node.id == kRoot || node.opens > 0 || !node.fd) return;
+  used_.erase(node.used);
+  node.fd.Reset();
+}
+
 Node* NodeTable::Enter(const Node& parent, std::string_view name, const struct statx& st) {
   const InodeKey key = KeyOf(st);
   if (const auto known = by_inode_.find(key); known != by_inode_.end()) {

@@ -38,6 +38,7 @@ struct Node {
   std::uint32_t type = 0;           // S_IFMT of its mode
   std::uint64_t lookups = 0;        // how often the guest was told of it; it takes as many back
   std::uint32_t opens = 0;          // while there are any, its descriptor stays
+  bool removed = false;             // its last name went through this server
   sys::UniqueFd fd;                 // O_PATH; may be closed, and opened again by name
   std::list<Node*>::iterator used;  // in the list of those with a descriptor
 };
@@ -54,6 +55,7 @@ class NodeTable {
   explicit NodeTable(sys::UniqueFd root);
 
   Node* Find(std::uint64_t id);
+  Node* FindInode(const struct statx& st);  // null if the guest does not know it
   // The node of that inode, told to the guest once more; null where there are too many.
   Node* Enter(const Node& parent, std::string_view name, const struct statx& st);
   void Forget(std::uint64_t id, std::uint64_t lookups);
@@ -69,6 +71,8 @@ class NodeTable {
   // The node's descriptor is kept from here to Unpin.
   int Pin(Node& node);
   void Unpin(Node& node);
+  // Of one that has no name any more: a descriptor would keep its blocks. Not while it is pinned.
+  void CloseFd(Node& node);
 
   std::size_t size() const { return nodes_.size(); }
 

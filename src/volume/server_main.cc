@@ -6,9 +6,9 @@
 //   tinderbox-volume PATH RESERVE_BYTES
 //
 // Descriptors: 3 the connection, 4 the volume's mount (attached nowhere), 5 the line to the daemon,
-// which is told one byte once the guest has mounted, and whose end is ours. PATH is a directory to
-// mount on for a moment. Exit codes: 0 the connection ended, 1 the guest broke the protocol, 2 it
-// could not begin.
+// which is told one byte once the guest has mounted, and whose end is ours, 6 the volume's Usage.
+// PATH is a directory to mount on for a moment. Exit codes: 0 the connection ended, 1 the guest
+// broke the protocol, 2 it could not begin.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,6 +26,7 @@
 #include "sys/fd.h"
 #include "volume/fuse_server.h"
 #include "volume/server_jail.h"
+#include "volume/usage.h"
 
 namespace tinderbox::volume {
 namespace {
@@ -33,6 +34,7 @@ namespace {
 constexpr int kConnection = 3;
 constexpr int kTree = 4;
 constexpr int kDaemon = 5;
+constexpr int kUsage = 6;
 
 // Waits until the connection is ready for `events`; false where the daemon is gone.
 bool Await(short events) {
@@ -100,6 +102,8 @@ int Run(const char* path, std::uint64_t reserve) {
   // The daemon's line ends with it, too; this holds even where we no longer look at that.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::prctl(PR_SET_DUMPABLE, 0);
+  const auto usage = Usage::Map(sys::UniqueFd(kUsage));
+  if (!usage) return 2;
   sys::UniqueFd root;
   {
     const sys::UniqueFd tree(kTree);
@@ -107,7 +111,7 @@ int Run(const char* path, std::uint64_t reserve) {
     root.Reset(::openat(tree.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
   if (!root) return 2;
-  FuseServer server(std::move(root), reserve);
+  FuseServer server(std::move(root), reserve, *usage);
   return Serve(server);
 }
 

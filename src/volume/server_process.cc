@@ -61,7 +61,13 @@ Result<ServerProcess> ServerProcess::Start(Options options) {
   sys::SpawnSpec spec;
   spec.path = options.program;
   spec.argv = {"tinderbox-volume", options.directory, std::to_string(options.reserve_bytes)};
-  spec.fds = {{0, null}, {1, null}, {2, null}, {3, options.connection}, {4, tree}, {5, its_line}};
+  spec.fds = {{0, null},
+              {1, null},
+              {2, null},
+              {3, options.connection},
+              {4, tree},
+              {5, its_line},
+              {6, options.usage->fd()}};
   spec.namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
   sys::Child child = TRY_CTX(sys::Spawn(spec), "start the server of a volume");
   if (const auto raised = sys::RaiseOomScore(child.pid, 0); !raised) {
@@ -69,7 +75,7 @@ Result<ServerProcess> ServerProcess::Start(Options options) {
                      {{"error", raised.error().ToString()}});
   }
   Join(options.cgroup, child.pid);
-  return ServerProcess(std::move(child.pidfd), std::move(line));
+  return ServerProcess(std::move(child.pidfd), std::move(line), std::move(options.usage));
 }
 
 ServerProcess::~ServerProcess() {
@@ -77,6 +83,8 @@ ServerProcess::~ServerProcess() {
   static_cast<void>(sys::SignalPidFd(pidfd_, SIGKILL));
   static_cast<void>(sys::WaitPidFd(pidfd_, Deadline::After(kEnd)));
   sys::ReapPidFd(pidfd_);
+  // Files that it had open without a name are free now, and were counted.
+  usage_->MarkStale();
 }
 
 Result<> ServerProcess::AwaitReady(Deadline deadline) const {

@@ -5,11 +5,13 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/deadline.h"
 #include "base/error.h"
 #include "sys/fd.h"
+#include "volume/usage.h"
 
 namespace tinderbox::volume {
 
@@ -22,7 +24,8 @@ class ServerProcess {
     sys::UniqueFd connection;  // to the guest's agent, which has mounted at its other end
     std::string directory;     // the volume's
     std::uint64_t reserve_bytes = 0;
-    std::string cgroup;  // that it joins, where there is one of that name; "": none
+    std::shared_ptr<Usage> usage;  // the volume's
+    std::string cgroup;            // that it joins, where there is one of that name; "": none
   };
   static base::Result<ServerProcess> Start(Options options);
   ServerProcess(ServerProcess&&) = default;
@@ -36,11 +39,12 @@ class ServerProcess {
   bool ended() const;
 
  private:
-  ServerProcess(sys::UniqueFd pidfd, sys::UniqueFd line)
-      : pidfd_(std::move(pidfd)), line_(std::move(line)) {}
+  ServerProcess(sys::UniqueFd pidfd, sys::UniqueFd line, std::shared_ptr<Usage> usage)
+      : pidfd_(std::move(pidfd)), line_(std::move(line)), usage_(std::move(usage)) {}
 
   sys::UniqueFd pidfd_;
   sys::UniqueFd line_;
+  std::shared_ptr<Usage> usage_;
 };
 
 }  // namespace tinderbox::volume

@@ -173,6 +173,7 @@ Result<Entry> Tree::MakeDirectory(const Path& path, const Attributes& attributes
     if (parents) return Stat(path);
     return Fail(Code::kAlreadyExists, "make directory '/': it is there already");
   }
+  TRY(CheckLimit());
   if (parents) TRY(MakeParents(path));
   const auto parent = TRY(OpenBeneath(root_, path.Parent(), O_PATH | O_DIRECTORY));
   struct stat around{};
@@ -210,7 +211,17 @@ Result<> Tree::Remove(const Path& path) const {
     return Fail(Code::kInvalidArgument, "the root of a volume cannot be removed");
   }
   const auto parent = TRY(OpenBeneath(root_, path.Parent(), O_PATH | O_DIRECTORY));
-  return trash_.Take(parent, path.name());
+  TRY(trash_.Take(parent, path.name()));
+  if (usage_) usage_->MarkStale();
+  return {};
+}
+
+// Counts first if what is known may be too much.
+Result<> Tree::CheckLimit() const {
+  if (!usage_ || usage_->Fits(kChargePerFile)) return {};
+  if (usage_->stale()) TRY(usage_->Recount(root_));
+  if (usage_->Fits(kChargePerFile)) return {};
+  return OverLimit(*usage_);
 }
 
 Result<Tree::File> Tree::OpenFile(const Path& path) const {
@@ -230,6 +241,7 @@ Result<Tree::File> Tree::OpenFile(const Path& path) const {
 Result<std::unique_ptr<Upload>> Tree::BeginUpload(const Path& path, const Attributes& attributes,
                                                   bool parents) const {
   if (path.is_root()) return Fail(Code::kInvalidArgument, "'/' is a directory");
+  TRY(CheckLimit());
   if (parents) TRY(MakeParents(path));
   auto parent = TRY(OpenBeneath(root_, path.Parent(), O_PATH | O_DIRECTORY));
   struct stat st{};
@@ -240,7 +252,8 @@ Result<std::unique_ptr<Upload>> Tree::BeginUpload(const Path& path, const Attrib
   return Upload::Begin(incoming_, {.directory = std::move(parent),
                                    .name = path.name(),
                                    .path = path.ToString(),
-                                   .attributes = attributes});
+                                   .attributes = attributes,
+                                   .usage = usage_});
 }
 
 }  // namespace tinderbox::volume

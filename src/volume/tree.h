@@ -16,6 +16,7 @@
 #include "sys/fd.h"
 #include "volume/path.h"
 #include "volume/upload.h"
+#include "volume/usage.h"
 
 namespace tinderbox::volume {
 
@@ -42,12 +43,14 @@ struct Entry {
 // path and no link leads out of it, nothing but regular files and directories is ever opened, and
 // what is asked for takes effect whole or not at all. Blocks; safe from any thread. Errors:
 // kNotFound, kInvalidArgument (what stands there is of another kind), kAlreadyExists,
-// kResourceExhausted (no room).
+// kResourceExhausted (no room; with EDQUOT: the volume's own limit).
 class Tree {
  public:
   // `directory` is its root. `trash` and `incoming`, of the same file system, must outlive it.
-  Tree(sys::UniqueFd directory, Trash& trash, sys::FdRef incoming)
-      : root_(std::move(directory)), trash_(trash), incoming_(incoming) {}
+  // `usage` may be null: nothing is counted then.
+  Tree(sys::UniqueFd directory, Trash& trash, sys::FdRef incoming,
+       std::shared_ptr<Usage> usage = nullptr)
+      : root_(std::move(directory)), trash_(trash), incoming_(incoming), usage_(std::move(usage)) {}
 
   base::Result<Entry> Stat(const Path& path) const;
   // What is in a directory, and in those below it down to `depth` (1: itself alone), each
@@ -74,10 +77,12 @@ class Tree {
 
  private:
   base::Result<> MakeParents(const Path& path) const;
+  base::Result<> CheckLimit() const;
 
   sys::UniqueFd root_;
   Trash& trash_;
   sys::FdRef incoming_;
+  std::shared_ptr<Usage> usage_;
 };
 
 }  // namespace tinderbox::volume

@@ -34,10 +34,17 @@ Result<std::unique_ptr<Upload>> Upload::Begin(sys::FdRef incoming, Place place) 
 }
 
 Upload::~Upload() {
-  if (!temporary_.empty()) ::unlinkat(incoming_.get(), temporary_.c_str(), 0);
+  if (temporary_.empty()) return;
+  ::unlinkat(incoming_.get(), temporary_.c_str(), 0);
+  if (place_.usage) place_.usage->Add(-counted_);
 }
 
 Result<> Upload::Write(std::string_view data) {
+  if (place_.usage) {
+    if (!place_.usage->Fits(data.size())) return OverLimit(*place_.usage);
+    place_.usage->Add(static_cast<std::int64_t>(data.size()));
+    counted_ += static_cast<std::int64_t>(data.size());
+  }
   TRY_CTX(sys::WriteAll(file_, data), fmt::format("write '{}'", place_.path));
   return {};
 }
@@ -75,6 +82,7 @@ Result<> Upload::Commit() {
     return FailErrno(errno, fmt::format("put '{}' in its place", place_.path));
   }
   temporary_.clear();
+  if (replaces && place_.usage) place_.usage->MarkStale();
   return {};
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "sys/fd.h"
+#include "volume/usage.h"
 
 namespace tinderbox::volume {
 
@@ -30,13 +31,14 @@ class Upload {
     std::string name;
     std::string path;  // for messages
     Attributes attributes;
+    std::shared_ptr<Usage> usage{};  // null: nothing is counted
   };
   static base::Result<std::unique_ptr<Upload>> Begin(sys::FdRef incoming, Place place);
   ~Upload();
   Upload(const Upload&) = delete;
   Upload& operator=(const Upload&) = delete;
 
-  base::Result<> Write(std::string_view data);
+  base::Result<> Write(std::string_view data);  // see OverLimit
   // On disk when it returns. kInvalidArgument where a directory stands there by now.
   base::Result<> Commit();
 
@@ -51,6 +53,7 @@ class Upload {
   Place place_;
   std::string temporary_;  // empty once it is in its place
   sys::UniqueFd file_;
+  std::int64_t counted_ = 0;  // bytes, in the usage
 };
 
 }  // namespace tinderbox::volume

@@ -138,6 +138,10 @@ Result<Volume> Volumes::FindByName(std::string_view name) {
 Result<> Volumes::Remove(std::string_view id) {
   const Volume volume = TRY(Get(id));
   TRY(options_.store.DeleteVolume(volume.id));
+  {
+    const std::lock_guard lock(mutex_);
+    usages_.erase(volume.id);
+  }
   const auto taken = trash_.Take(root_, volume.id);
   // It is gone for everybody; if its content cannot go now, the next start removes it.
   if (!taken) {
@@ -151,7 +155,53 @@ Result<Tree> Volumes::OpenTree(std::string_view id) {
   const Volume volume = TRY(Get(id));
   auto root = TRY_CTX(sys::OpenAt(root_, volume.id, O_PATH | O_DIRECTORY | O_NOFOLLOW),
                       fmt::format("open volume '{}'", volume.name));
-  return Tree(std::move(root), trash_, incoming_);
+  return Tree(std::move(root), trash_, incoming_, TRY(UsageOf(volume.id)));
+}
+
+Result<std::shared_ptr<Usage>> Volumes::UsageOf(std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = usages_.find(id); known != usages_.end()) return known->second;
+  auto usage = TRY(Usage::Create(options_.limit_bytes));
+  usages_.emplace(id, usage);
+  CountInBackground(std::string(id));
+  return usage;
+}
+
+void Volumes::OnSpace(std::uint64_t free_bytes) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, usage] : usages_) {
+    usage->SetClosed(free_bytes < options_.reserve_bytes);
+    if (usage->TakeRefused() && usage->stale()) CountInBackground(id);
+  }
+}
+
+// The caller holds mutex_.
+void Volumes::CountInBackground(const std::string& id) {
+  to_count_.insert(id);
+  if (!counter_.joinable()) {
+    counter_ = std::jthread([this](const std::stop_token& stop) { Count(stop); });
+  }
+  counting_.notify_all();
+}
+
+void Volumes::Count(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (counting_.wait(lock, stop, [this] { return !to_count_.empty(); })) {
+    const std::string id = to_count_.extract(to_count_.begin()).value();
+    const auto known = usages_.find(id);
+    if (known == usages_.end()) continue;
+    const auto usage = known->second;
+    lock.unlock();
+    auto counted = [&]() -> Result<> {
+      return usage->Recount(TRY(sys::OpenAt(root_, id, O_PATH | O_DIRECTORY | O_NOFOLLOW)));
+    }();
+    if (!counted) {
+      base::LogWarning("a volume cannot be counted: it takes nothing more in",
+                       {{"volume", id}, {"error", counted.error().ToString()}});
+    }
+    lock.lock();
+    if (stop.stop_requested()) return;
+  }
 }
 
 }  // namespace tinderbox::volume

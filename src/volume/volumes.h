@@ -2,11 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -14,6 +20,7 @@
 #include "sys/fd.h"
 #include "volume/trash.h"
 #include "volume/tree.h"
+#include "volume/usage.h"
 
 // Volumes: directories of the pool that outlive sandboxes.
 namespace tinderbox::volume {
@@ -25,6 +32,8 @@ struct VolumesOptions {
   store::Store& store;    // must outlive it
   // kResourceExhausted where that many bytes more would eat into what must stay free.
   std::function<base::Result<>(std::uint64_t bytes)> ensure_room;
+  std::uint64_t limit_bytes = 0;    // of what one volume holds; 0: none
+  std::uint64_t reserve_bytes = 0;  // of the pool, that volumes leave to sandboxes
 };
 
 // A volume exists from the moment its record is written (its directory is there by then) to the
@@ -52,6 +61,13 @@ class Volumes {
   base::Result<Tree> OpenTree(std::string_view id);
   base::Result<> EnsureRoom(std::uint64_t bytes) const { return options_.ensure_room(bytes); }
 
+  // What the volume holds and may hold; shared by all who write to it. What was there before this
+  // object is counted in the background: for a moment nothing of it is known.
+  base::Result<std::shared_ptr<Usage>> UsageOf(std::string_view id);
+  // To be called now and then with the free space of the pool: below the reserve, no volume takes
+  // anything in. Counts anew what may be wrong. Does not block.
+  void OnSpace(std::uint64_t free_bytes);
+
   Trash& trash() { return trash_; }
 
  private:
@@ -61,11 +77,18 @@ class Volumes {
         incoming_(std::move(incoming)),
         trash_(std::move(trash)) {}
   base::Result<> Sweep();
+  void CountInBackground(const std::string& id);
+  void Count(const std::stop_token& stop);
 
   const VolumesOptions options_;
   sys::UniqueFd root_;
   sys::UniqueFd incoming_;
   Trash trash_;
+  std::mutex mutex_;  // guards what follows
+  std::map<std::string, std::shared_ptr<Usage>, std::less<>> usages_;
+  std::set<std::string> to_count_;
+  std::condition_variable_any counting_;
+  std::jthread counter_;  // started when there is something to count; last: it uses the others
 };
 
 }  // namespace tinderbox::volume
