@@ -3,6 +3,7 @@
 #include "api/error_map.h"
 
 #include <boost/json.hpp>
+#include <cerrno>
 #include <utility>
 
 #include "api/text.h"
@@ -51,6 +52,7 @@ boost::json::object ErrorJson(const base::Error& error) {
 }
 
 Answer ErrorAnswer(const base::Error& error) {
+  if (error.errno_value() == ENOSPC || error.errno_value() == EDQUOT) return Refusal(507, error);
   Answer answer = JsonAnswer(HttpStatus(error.code()), ErrorJson(error));
   if (!MayRetry(error.code())) answer.headers.Add("Should-Retry", "false");
   if (error.code() == Code::kUnavailable) answer.headers.Add("Retry-After", "1");

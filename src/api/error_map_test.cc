@@ -40,9 +40,10 @@ TEST(ErrorMap, EveryCodeHasItsStatus) {
 
 TEST(ErrorMap, TheErrnoIsInTheMessage) {
   const Answer answer = ErrorAnswer(base::Error::FromErrno(ENOSPC, "write 'x'"));
-  EXPECT_EQ(answer.status, 429u);
+  EXPECT_EQ(answer.status, 507u) << "not 429: no limit of the API is reached";
   EXPECT_NE(answer.body.find("No space left"), std::string::npos);
   EXPECT_EQ(answer.body.find("remedy"), std::string::npos);
+  EXPECT_EQ(answer.headers.Get("Should-Retry"), "false");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -79,6 +80,7 @@ struct Flow {
   bool gone = false;  // its sandbox has ended, or we stop
   bool too_slow = false;
   bool no_tls = false;    // the guest's port was said to speak it
+  bool no_space = false;  // the guest is stopped, or cannot be resumed, for want of disk space
   bool pumping = false;   // PumpRequest runs
   bool answered = false;  // the answer is complete: the rest of the request is of no interest
   std::string small_body;
@@ -183,6 +185,7 @@ net::AsyncResult<> Proxy::Connect(FlowPtr flow, bool may_reuse) {
   if (flow->gone) co_return base::Fail(Code::kNotFound, "the sandbox has ended");
   if (!socket) {
     auto error = std::move(socket).error();
+    flow->no_space = error.errno_value() == ENOSPC;
     const Code code = ProblemOf(error.code()) == ProxyProblem::kPortClosed
                           ? Code::kFailedPrecondition
                           : error.code();
@@ -336,7 +339,7 @@ net::Task<> Proxy::RefuseFlow(FlowPtr flow, base::Error error) {
       co_return;
     }
     if (flow->request_error) co_return exchange.Abort();
-    problem = ProblemOf(error.code());
+    problem = flow->no_space ? ProxyProblem::kNoSpace : ProblemOf(error.code());
   } else if (flow->too_slow) {
     problem = ProxyProblem::kTooSlow;
   } else if (flow->no_tls) {

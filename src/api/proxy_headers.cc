@@ -55,6 +55,8 @@ Words WordsOf(ProxyProblem problem) {
     case ProxyProblem::kNoHttp: return {502, "The sandbox's answer is not HTTP/1.1"};
     case ProxyProblem::kTooSlow: return {504, "The sandbox did not answer in time"};
     case ProxyProblem::kTooMany: return {429, "Too many connections to the sandbox"};
+    case ProxyProblem::kNoSpace:
+      return {507, "The sandbox is stopped: the host has no free disk space for it"};
     case ProxyProblem::kHiddenRoute: return {404, "Not found"};
     case ProxyProblem::kTokenMissing:
       return {403, "The sandbox is not public and the header e2b-traffic-access-token is missing"};

@@ -39,6 +39,7 @@ enum class ProxyProblem {
   kNoHttp,        // 502, what came was no HTTP
   kTooSlow,       // 504
   kTooMany,       // 429
+  kNoSpace,       // 507, a write of its disk waits for free space on the host
   kHiddenRoute,   // 404
   kTokenMissing,  // 403, its ports are not public
   kTokenWrong,    // 403

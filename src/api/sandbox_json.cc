@@ -19,6 +19,9 @@ using sandbox::State;
 // What a sandbox without a timeout shows as its end: clients need some date.
 constexpr std::int64_t kNoEndMs = 253402300799000;  // the end of the year 9999
 
+// Instead of "running".
+constexpr std::string_view kNoSpace = "no-space";
+
 void AddCommon(boost::json::object& out, const sandbox::SandboxInfo& info) {
   out["templateID"] = info.template_id;
   out["sandboxID"] = info.id;
@@ -152,8 +155,9 @@ boost::json::object InspectJson(const sandbox::SandboxInfo& info) {
   boost::json::object out;
   AddEntry(out, info);
   if (info.end_at_ms == 0) out["endAt"] = nullptr;
-  out["state"] = sandbox::StateName(info.state);
-  out["cause"] = ValidUtf8(info.cause);
+  out["state"] = info.no_space ? kNoSpace : sandbox::StateName(info.state);
+  out["cause"] = info.no_space ? "a write of its disk waits for free space on the host"
+                               : ValidUtf8(info.cause);
   out["allowInternetAccess"] = info.network.allow_internet;
   out["network"] = NetworkJson(info);
   out["vmm"] = {{"name", info.vmm},

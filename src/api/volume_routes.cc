@@ -38,7 +38,12 @@ Answer List(ControlContext& context, const Request&) {
   if (!all) return ErrorAnswer(all.error());
   boost::json::array list;
   for (const volume::Volume& volume : *all) {
-    list.push_back(boost::json::object{{"volumeID", volume.id}, {"name", volume.name}});
+    boost::json::object entry{{"volumeID", volume.id}, {"name", volume.name}};
+    if (const auto usage = context.volumes->UsageOf(volume.id)) {
+      entry["usedBytes"] = (*usage)->used();
+      if ((*usage)->limit() != 0) entry["limitBytes"] = (*usage)->limit();
+    }
+    list.push_back(std::move(entry));
   }
   return JsonAnswer(200, std::move(list));
 }

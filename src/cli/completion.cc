@@ -32,7 +32,7 @@ _tinderbox() {
       COMPREPLY=($(compgen -W "$(tinderbox templates 2>/dev/null | awk 'NR > 1 { print $1 == "-" ? $2 : $1 }')" -- "$cur"))
       return ;;
     --on-timeout) COMPREPLY=($(compgen -W "pause kill" -- "$cur")); return ;;
-    --state) COMPREPLY=($(compgen -W "running paused dead failed" -- "$cur")); return ;;
+    --state) COMPREPLY=($(compgen -W "running paused no-space dead failed" -- "$cur")); return ;;
     --id-file | --file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --memory | --cpus | --timeout | --name | --host | --bytes | -n | --count | -[emwuv] | --volume | --env | --workdir | --user | --metadata)
       return ;;
@@ -160,7 +160,7 @@ _tinderbox() {
         run) _arguments $global $process $sandbox '--rm[remove afterwards]' '--id-file[write the id]:file:_files' '*::command:_normal' ;;
         exec) _arguments $global $process '1:sandbox:_tinderbox_sandboxes' '*::command:_normal' ;;
         create) _arguments $global $sandbox '*'{-e,--env}'[environment]:KEY=VALUE:' ;;
-        ls) _arguments $global {-q,--quiet}'[ids only]' '--state[state]:state:(running paused dead failed)' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' ;;
+        ls) _arguments $global {-q,--quiet}'[ids only]' '--state[state]:state:(running paused no-space dead failed)' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' ;;
         rm) _arguments $global {-a,--all}'[every sandbox]' {-f,--force}'[absence is no error]' '*:sandbox:_tinderbox_sandboxes' ;;
         inspect) _arguments $global '*:sandbox:_tinderbox_sandboxes' ;;
         ps) _arguments $global '1:sandbox:_tinderbox_sandboxes' ;;
@@ -255,7 +255,7 @@ complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l cold -d 'Bo
 complete -c tinderbox -n '__fish_seen_subcommand_from run create resume fork rollback' -l timings -d 'Tell how long the start took'
 complete -c tinderbox -n '__fish_seen_subcommand_from snapshot' -l name -x -d 'Name'
 complete -c tinderbox -n '__fish_seen_subcommand_from ls' -s q -l quiet -d 'Ids only'
-complete -c tinderbox -n '__fish_seen_subcommand_from ls' -l state -x -a 'running paused dead failed'
+complete -c tinderbox -n '__fish_seen_subcommand_from ls' -l state -x -a 'running paused no-space dead failed'
 complete -c tinderbox -n '__fish_seen_subcommand_from rm' -s a -l all -d 'Every sandbox'
 complete -c tinderbox -n '__fish_seen_subcommand_from rm' -s f -l force -d 'Absence is no error'
 complete -c tinderbox -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'Go on with what comes'

@@ -47,17 +47,29 @@ Result<int> Execute(Session& session, const VolumeCreateOptions& options) {
   return 0;
 }
 
+namespace {
+
+// "12 MiB of 16384 MiB"; without a limit what it holds alone.
+std::string UsedOf(const json::value& volume) {
+  const std::int64_t limit = NumberAt(volume, "limitBytes") >> 20;
+  std::string used = fmt::format("{} MiB", NumberAt(volume, "usedBytes") >> 20);
+  if (limit > 0) used += fmt::format(" of {} MiB", limit);
+  return used;
+}
+
+}  // namespace
+
 Result<int> Execute(Session& session, const VolumeListOptions& options) {
   const json::array volumes = TRY(ListAll(session));
   if (session.json() && !options.quiet) {
     TRY(PrintJson(volumes));
     return 0;
   }
-  Table table({"NAME", "ID"});
+  Table table({"NAME", "ID", "USED"});
   std::string names;
   for (const json::value& each : volumes) {
     names += TextAt(each, "name") + "\n";
-    table.Add({TextAt(each, "name"), TextAt(each, "volumeID")});
+    table.Add({TextAt(each, "name"), TextAt(each, "volumeID"), UsedOf(each)});
   }
   TRY(Print(options.quiet ? names : table.ToString()));
   return 0;

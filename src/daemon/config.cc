@@ -139,7 +139,9 @@ Result<> ReadLimits(const toml::table& table, const std::string& source, Config:
 Result<> ReadStorage(const toml::table& table, const std::string& source, Config::Storage& out) {
   TableReader reader(table, "storage.", source);
   reader.ReadNumber("pool_gib", out.pool_gib, 1, 1 << 20);
+  reader.Read("sparse", out.sparse);
   reader.ReadNumber("reserve_mib", out.reserve_mib, 0, 1 << 30);
+  reader.ReadNumber("volume_gib", out.volume_gib, 0, 1 << 20);
   return reader.Finish();
 }
 

@@ -51,8 +51,10 @@ struct Config {
   } limits;
 
   struct Storage {
-    std::uint64_t pool_gib = 64;
+    std::uint64_t pool_gib = 8;
+    bool sparse = false;
     std::uint64_t reserve_mib = 1024;
+    std::uint64_t volume_gib = 16;
     bool operator==(const Storage&) const = default;
   } storage;
 

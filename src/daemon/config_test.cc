@@ -57,7 +57,9 @@ boot_seconds = 5
 keep_dead_hours = 0
 [storage]
 pool_gib = 3
+sparse = true
 reserve_mib = 4
+volume_gib = 5
 [images]
 kernel_package = "linux-image-amd64"
 suite = "trixie"
@@ -87,7 +89,7 @@ reserve_mib = 6
   EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem"}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
                                             std::chrono::hours(0)}));
-  EXPECT_EQ(config->storage, (Config::Storage{3, 4}));
+  EXPECT_EQ(config->storage, (Config::Storage{3, true, 4, 5}));
   EXPECT_EQ(config->images, (Config::Images{"linux-image-amd64", "trixie", 2}));
   EXPECT_EQ(config->pool, (Config::Pool{5, 3, {"base", "mine"}, 6}));
   std::ifstream file(TINDERBOX_EXAMPLE_CONFIG);
@@ -99,7 +101,8 @@ reserve_mib = 6
                           "enforce",       "uid_base",    "boot_seconds",    "keep_dead_hours",
                           "pool_gib",      "reserve_mib", "kernel_package",  "suite",
                           "base_disk_gib", "ready",       "hot_templates",   "templates",
-                          "ready_slots",   "tls_key",     "tls_certificate", "ca_file"}) {
+                          "ready_slots",   "tls_key",     "tls_certificate", "ca_file",
+                          "sparse",        "volume_gib"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

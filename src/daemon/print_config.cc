@@ -42,8 +42,9 @@ void PrintConfig(const Config& config) {
   fmt::print("enforce = {}\nuid_base = {}\nboot_seconds = {}\nkeep_dead_hours = {}\n",
              config.limits.enforce, config.limits.uid_base, config.limits.boot.count(),
              config.limits.keep_dead.count());
-  fmt::print("\n[storage]\npool_gib = {}\nreserve_mib = {}\n", config.storage.pool_gib,
-             config.storage.reserve_mib);
+  fmt::print("\n[storage]\npool_gib = {}\nsparse = {}\nreserve_mib = {}\nvolume_gib = {}\n",
+             config.storage.pool_gib, config.storage.sparse, config.storage.reserve_mib,
+             config.storage.volume_gib);
   fmt::print("\n[images]\n");
   text("kernel_package", config.images.kernel_package);
   text("suite", config.images.suite);

@@ -2,11 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/wire.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <limits.h>
+#include <linux/falloc.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <utility>
@@ -50,6 +54,7 @@ image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& 
   options.state_dir = config.state_dir;
   options.agent = agent;
   options.pool_bytes = config.storage.pool_gib << 30;
+  options.pool_sparse = config.storage.sparse;
   options.reserve_bytes = config.storage.reserve_mib << 20;
   options.kernel_package = config.images.kernel_package;
   options.suite = config.images.suite;
@@ -110,12 +115,34 @@ std::string VolumeServerNear(const std::string& warden) {
   return sys::Exists(built) ? built : folder + "/tinderbox-volume";
 }
 
-// An image is no larger than what its host holds beyond the reserve; else the pool is the host's
-// own file system.
-std::uint64_t VolumeReserve(const Config& config) {
-  constexpr std::uint64_t kWithinImage = 256 << 20;
-  return sys::Exists(config.state_dir + "/pool.img") ? kWithinImage
-                                                     : config.storage.reserve_mib << 20;
+// What volumes leave to the sandboxes' own disks. An image may be small, and grows.
+std::uint64_t VolumeReserve(const Config& config, image::Library& library) {
+  const std::uint64_t reserve = config.storage.reserve_mib << 20;
+  if (!sys::Exists(config.state_dir + "/pool.img")) return reserve;
+  const auto space = library.PoolSpace();
+  return space ? std::min(reserve, space->total_bytes / 8) : reserve;
+}
+
+// Allocates blocks beyond the ends of the database's files, where SQLite grows. On a disk that is
+// full otherwise, sandboxes can so still be removed, and what happens is still recorded.
+void KeepStoreWritable(const Config& config) {
+  constexpr off_t kAhead = 4 << 20;
+  for (const char* suffix : {"", "-wal"}) {
+    const auto file = sys::Open(StorePath(config) + suffix, O_WRONLY | O_NOFOLLOW);
+    struct stat st{};
+    // Not every file system can do it, and a full one cannot any more.
+    if (file && ::fstat(file->get(), &st) == 0)
+      static_cast<void>(::fallocate(file->get(), FALLOC_FL_KEEP_SIZE, 0, st.st_size + kAhead));
+  }
+}
+
+// What the storage watch calls about once a second.
+std::function<void(std::uint64_t)> OnSpace(const Config& config, volume::Volumes& volumes) {
+  constexpr int kEvery = 30;
+  return [config, &volumes, calls = 0](std::uint64_t free_bytes) mutable {
+    volumes.OnSpace(free_bytes);
+    if (calls++ % kEvery == 0) KeepStoreWritable(config);
+  };
 }
 
 // For tests: the daemon kills itself at the point of sandbox/stage.h that this variable names.
@@ -143,12 +170,14 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
       TRY(image::OpenLibrary(LibraryOptionsOf(config, system->agent), [](std::string_view line) {
         base::LogInfo("storage", {{"doing", line}});
       }));
-  system->volumes = TRY(
-      volume::Volumes::Open({.directory = system->library->pool_dir() + "/volumes",
-                             .store = *system->store,
-                             .ensure_room = [library = system->library.get()](std::uint64_t bytes) {
-                               return library->EnsureRoom(bytes);
-                             }}));
+  const std::uint64_t volume_reserve = VolumeReserve(config, *system->library);
+  system->volumes = TRY(volume::Volumes::Open(
+      {.directory = system->library->pool_dir() + "/volumes",
+       .store = *system->store,
+       .ensure_room = [library = system->library.get()](
+                          std::uint64_t bytes) { return library->EnsureRoom(bytes); },
+       .limit_bytes = config.storage.volume_gib << 30,
+       .reserve_bytes = volume_reserve}));
   const vmm::VmmWish wish = TRY(vmm::ParseVmmWish(config.vmm));
   system->choice = TRY(vmm::ChooseDriver({.vmm = wish,
                                           .firecracker = config.firecracker,
@@ -160,7 +189,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
       sandbox::VolumeMounts::Options{.volumes = *system->volumes,
                                      .slots = *system->slots,
                                      .program = VolumeServerNear(system->warden),
-                                     .reserve_bytes = VolumeReserve(config)});
+                                     .reserve_bytes = volume_reserve});
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,
                                               .library = *system->library,
                                               .slots = *system->slots,
@@ -180,6 +209,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .hot_templates = config.pool.hot_templates,
                                               .warm_templates = config.pool.templates,
                                               .pool_reserve_mib = config.pool.reserve_mib,
+                                              .on_space = OnSpace(config, *system->volumes),
                                               .at_stage = DeathWish()}));
   return system;
 }

@@ -31,6 +31,27 @@ std::string BaseOf(const ManagerOptions& options, const std::string& id) {
 
 }  // namespace
 
+namespace {
+
+// Writes out what of the disk is not on the host's disk yet.
+Result<> Flush(const ManagerOptions& options, const std::string& id, vmm::Vm& vm) {
+  auto checked = CheckDisk(options, id, vm.process(), vmm::DiskSync::kFlush);
+  if (checked || checked.error().code() != Code::kNotFound) return checked;
+  return options.library.FlushDisk(id);
+}
+
+}  // namespace
+
+bool IsLostDisk(const base::Error& error) {
+  return error.code() == Code::kDataLoss && error.errno_value() != 0;
+}
+
+Result<> CheckDisk(const ManagerOptions& options, const std::string& id, vmm::LaunchedVm& vm,
+                   vmm::DiskSync sync) {
+  const std::string disk = fmt::format("{}/sandboxes/{}/disk.img", options.library.pool_dir(), id);
+  return vmm::CheckDisk(vm, disk, sync);
+}
+
 StoppedGuest::StoppedGuest(const ManagerOptions& options, store::SandboxRecord record,
                            PauseMode mode, std::unique_ptr<vmm::Vm> vm, image::Capture capture)
     : options_(&options),
@@ -57,10 +78,12 @@ Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
     }
   }
   if (mode == PauseMode::kFilesystem) TRY(guest.FreezeFilesystem(deadline));
-  TRY_CTX(options.library.FlushDisk(record.id), fmt::format("sandbox '{}'", record.id));
+  TRY_CTX(Flush(options, record.id, *guest.vm_), fmt::format("sandbox '{}'", record.id));
   // Last, so that it stands still as briefly as can be.
   if (mode == PauseMode::kFull) TRY(guest.FreezeProcesses(silent, deadline));
   TRY(guest.PauseCpus(deadline));
+  // Little is left to write; but that, too, may be lost.
+  TRY_CTX(Flush(options, record.id, *guest.vm_), fmt::format("sandbox '{}'", record.id));
   return guest;
 }
 

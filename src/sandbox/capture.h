@@ -12,6 +12,7 @@
 #include "sandbox/manager.h"
 #include "sandbox/open.h"
 #include "store/store.h"
+#include "vmm/disk_check.h"
 #include "vmm/driver.h"
 
 namespace tinderbox::sandbox {
@@ -60,6 +61,13 @@ class StoppedGuest {
   std::chrono::steady_clock::time_point since_;
   bool frozen_ = false;  // something in the guest, by its agent, or so it may be
 };
+
+// Whether the error says that writes of the sandbox's disk are lost on the host: what it reads from
+// now on may differ from what it wrote, so it must not live on.
+bool IsLostDisk(const base::Error& error);
+// Asks for that. kNotFound if the VMM cannot be asked.
+base::Result<> CheckDisk(const ManagerOptions& options, const std::string& id, vmm::LaunchedVm& vm,
+                         vmm::DiskSync sync);
 
 // What the manifest says of a state of that sandbox that is saved now; the caller sets id, kind and
 // name.

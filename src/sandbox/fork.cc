@@ -47,11 +47,16 @@ std::string NewSnapshotId() { return base::NewSandboxId().substr(1); }
 // disk are captured; that they get onto the disk, it does not wait for.
 Result<image::Template> ManagerImpl::CaptureRunning(Sandbox& sandbox, PauseMode mode,
                                                     image::Template info) {
+  TRY(CheckSpace(sandbox));
   store::SandboxRecord record = sandbox.record();
   record.state = StateName(State::kSnapshotting);
   TRY(sandbox.Update(options_.store, record));
   AtStage(options_, "snapshot.recorded");
   auto saved = CaptureAs(sandbox, mode, std::move(info));
+  if (!saved && IsLostDisk(saved.error())) {
+    EndDamaged(sandbox, saved.error().ToString());
+    return saved;
+  }
   record = sandbox.record();
   record.state = StateName(State::kRunning);
   if (auto back = sandbox.Update(options_.store, record); !back && saved) {

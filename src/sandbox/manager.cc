@@ -94,6 +94,7 @@ ManagerImpl::~ManagerImpl() {
   stopping_ = true;
   Wake();
   if (reaper_.joinable()) reaper_.join();
+  if (storage_) storage_->Stop();
   if (options_.volumes != nullptr) options_.volumes->OnEnded({});
   background_.Stop();
   pool_.Stop();
@@ -103,6 +104,7 @@ Result<> ManagerImpl::Start() {
   TRY(sys::MakeDirs(options_.run_dir + "/vm", 0700));
   TRY(sys::MakeDirs(options_.state_dir + "/dead", 0700));
   TRY(StartReaper());
+  TRY(StartStorageWatch());
   if (options_.volumes != nullptr) {
     options_.volumes->OnEnded([this](const std::string& id) { MountInBackground(id); });
   }
@@ -330,6 +332,7 @@ Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
   // A resume has deadlines of its own. If it takes long, time to connect remains all the same.
   const auto allowed = deadline.left();
   const store::SandboxRecord record = TRY(AwaitServing(id));
+  TRY(CheckSpace(*TRY(Find(id))));
   auto fd = options_.slots.Dial(record.slot, port, Deadline::After(allowed));
   // The sandbox may have gone while we dialled, and its slot may be another's by now: a connection
   // counts only if the same sandbox still holds the same slot.

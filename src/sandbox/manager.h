@@ -124,6 +124,9 @@ struct SandboxInfo {
   std::string id;
   State state = State::kCreating;
   std::string cause;
+  // Running, but its VM is stopped: a write of its disk waits for free space on the host. It
+  // continues by itself once there is some.
+  bool no_space = false;
   std::string template_id;
   std::string template_name;
   std::int64_t started_at_ms = 0;
@@ -227,7 +230,8 @@ class Manager {
   virtual std::size_t ReadyVms() { return 0; }
 
   // A non-blocking TCP connection to a port of the guest. kNotFound: no such running sandbox (the
-  // proxy's 502 "not found"); kUnavailable: the guest refuses (502 "port is not open"). A paused
+  // proxy's 502 "not found"); kUnavailable: the guest refuses (502 "port is not open");
+  // kResourceExhausted with ENOSPC: SandboxInfo::no_space (507). A paused
   // sandbox with auto_resume that was paused with its memory is resumed first, for at least 300 s,
   // and one that is changing state is waited for; either may take longer than `deadline`, which
   // governs the connection alone.

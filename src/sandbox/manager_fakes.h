@@ -185,6 +185,7 @@ class FakeLibrary final : public image::Library {
   bool fail_disk = false;
   std::atomic<bool> fail_capture = false;
   std::atomic<bool> fail_commit = false;
+  std::atomic<std::uint64_t> free_bytes = 1ull << 30;
 
   const std::string& pool_dir() const override { return dir_; }
   base::Result<image::Kernel> DefaultKernel() override {
@@ -277,7 +278,9 @@ class FakeLibrary final : public image::Library {
     return std::vector<std::string>(disks_.begin(), disks_.end());
   }
   base::Result<> RemoveTemplate(const std::string&) override { return {}; }
-  base::Result<Space> PoolSpace() override { return Space{}; }
+  base::Result<Space> PoolSpace() override {
+    return Space{.free_bytes = free_bytes, .total_bytes = 8ull << 30};
+  }
   base::Result<> EnsureRoom(std::uint64_t) override { return {}; }
 
   void AddOrphanDisk(const std::string& id) {

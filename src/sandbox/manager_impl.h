@@ -16,6 +16,7 @@
 #include "sandbox/manager.h"
 #include "sandbox/open.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/storage_watch.h"
 #include "sandbox/timings.h"
 #include "sandbox/warm_pool.h"
 #include "sys/fd.h"
@@ -98,6 +99,14 @@ class ManagerImpl final : public Manager {
   // volumes.cc
   void MountInBackground(const std::string& id);
 
+  // storage.cc
+  base::Result<> StartStorageWatch();
+  void WatchStorage(const Sandbox& sandbox);
+  bool NoteSpace(const std::string& id, bool no_space);
+  base::Result<> CheckSpace(const Sandbox& sandbox) const;
+  void LookAtDisks();
+  void EndDamaged(Sandbox& sandbox, const std::string& why);
+
   // egress.cc
   base::Result<> TakeUpRules(Sandbox& sandbox);
   base::Result<> TrustAuthority(const store::SandboxRecord& record, const NetworkRules& rules);
@@ -157,6 +166,7 @@ class ManagerImpl final : public Manager {
   std::atomic<bool> stopping_ = false;
   std::chrono::steady_clock::time_point events_pruned_{};  // the reaper's own
   Background background_{8};
+  std::unique_ptr<StorageWatch> storage_;
   std::thread reaper_;  // last: it uses all the others
 };
 

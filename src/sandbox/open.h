@@ -46,6 +46,8 @@ struct ManagerOptions {
   std::vector<std::string> warm_templates = {"base"};
   // The pool is given back while the host has less than this available.
   std::uint64_t pool_reserve_mib = 1024;
+  // Called about once a second, with the bytes of the pool that guests may still take.
+  std::function<void(std::uint64_t free_bytes)> on_space;
   // Tests: what there is; empty: what the kernel says.
   std::function<std::uint64_t()> available_mib;
   // Tests: called at the points of stage.h.

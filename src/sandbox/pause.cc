@@ -48,6 +48,7 @@ Result<> ManagerImpl::Pause(std::string_view id, const PauseRequest& request) {
 Result<> ManagerImpl::PauseLocked(Sandbox& sandbox, const PauseRequest& request) {
   if (sandbox.state() == State::kStopping) return NoSuchSandbox(sandbox.id());
   if (sandbox.state() != State::kRunning) return WrongState(sandbox, "running");
+  TRY(CheckSpace(sandbox));
   store::SandboxRecord record = sandbox.record();
   record.agent_silent = !AgentLink(options_.slots, record.slot).Answers(Deadline::After(kHealth));
   const bool needs_agent = request.require_healthy || request.mode == PauseMode::kFilesystem;
@@ -61,6 +62,10 @@ Result<> ManagerImpl::PauseLocked(Sandbox& sandbox, const PauseRequest& request)
   TRY(sandbox.Update(options_.store, record));
   AtStage(options_, "pause.recorded");
   auto paused = CommitPause(sandbox, request);
+  if (!paused && IsLostDisk(paused.error())) {
+    EndDamaged(sandbox, paused.error().ToString());
+    return paused;
+  }
   if (!paused) {
     // The guest goes on already. If even that cannot be recorded, recovery does it.
     record = sandbox.record();

@@ -62,6 +62,8 @@ void ManagerImpl::Watch(const SandboxPtr& sandbox) {
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, vm->pidfd().get(), &event) != 0 && errno != EEXIST) {
     base::LogError("cannot watch a VM", {{"sandbox", sandbox->id()}, {"errno", errno}});
   }
+  sandbox->no_space = false;
+  WatchStorage(*sandbox);
   Wake();
 }
 

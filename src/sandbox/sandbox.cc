@@ -84,6 +84,7 @@ SandboxInfo Sandbox::Info() const {
   info.id = record_.id;
   info.state = ParseState(record_.state).value_or(State::kFailed);
   info.cause = record_.cause;
+  info.no_space = no_space && info.state == State::kRunning;
   info.template_id = record_.template_id;
   info.template_name = record_.template_name;
   info.started_at_ms = record_.started_at;

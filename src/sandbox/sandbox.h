@@ -26,6 +26,8 @@ class Sandbox {
 
   std::mutex operation;
   std::atomic<bool> expiring = false;  // its end is being dealt with
+  // Its VM is stopped because a write of its disk waits for free space. Meaningful while it runs.
+  std::atomic<bool> no_space = false;
 
   const std::string& id() const { return id_; }
   State state() const;

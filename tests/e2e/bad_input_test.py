@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import RUN, STATE, Daemon, DaemonTest, host_objects, program
+from harness import STATE, Daemon, DaemonTest, host_objects, program
 
 
 class RequestTest(DaemonTest):
@@ -141,45 +141,6 @@ class DaemonStartTest(unittest.TestCase):
         result = self.daemon.tb("ls", check=False)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("start", result.stderr)
-
-
-class FullDiskTest(unittest.TestCase):
-    """A host whose disk is full: a state directory on a small file system of its own."""
-
-    def test_create_says_so_and_leaves_nothing(self):
-        mount = RUN.with_name(RUN.name + "-full")
-        image = STATE.with_name(STATE.name + "-full.img")
-        mount.mkdir(parents=True, exist_ok=True)
-        self.addCleanup(mount.rmdir)
-        with open(image, "wb") as file:
-            file.truncate(3 << 30)
-        self.addCleanup(image.unlink)
-        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True)
-        subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
-        self.addCleanup(subprocess.run, ["umount", str(mount)], check=True)
-        # The prepared state, whose pool is there while a daemon runs on it.
-        source = Daemon()
-        source.start()
-        for part in ("kernels", "pool/templates"):
-            (mount / part).parent.mkdir(exist_ok=True)
-            subprocess.run(["cp", "-a", "--sparse=always", STATE / part, mount / part], check=True)
-        source.cleanup()
-        daemon = Daemon(extra="[storage]\nreserve_mib = 64\n")
-        daemon.config.write_text(daemon.config.read_text().replace(str(STATE), str(mount)))
-        self.addCleanup(daemon.cleanup)
-        daemon.start()
-        daemon.tb("run", "--rm", "--", "true")
-        space = os.statvfs(mount)
-        filler = mount / "filler"
-        with open(filler, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - (32 << 20))
-        result = daemon.tb("create", check=False)
-        self.assertNotEqual(result.returncode, 0)
-        self.assertRegex(result.stderr, "space|full|free")
-        self.assertEqual(daemon.json("ls"), [])
-        self.assertEqual(list((mount / "pool/sandboxes").glob("*")), [])
-        filler.unlink()
-        daemon.tb("run", "--rm", "--", "true")
 
 
 if __name__ == "__main__":
