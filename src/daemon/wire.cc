@@ -2,12 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/wire.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +13,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/ballast.h"
 #include "sandbox/open.h"
 #include "sys/file.h"
 #include "vmm/drivers.h"
@@ -123,25 +121,14 @@ std::uint64_t VolumeReserve(const Config& config, image::Library& library) {
   return space ? std::min(reserve, space->total_bytes / 8) : reserve;
 }
 
-// Allocates blocks beyond the ends of the database's files, where SQLite grows. On a disk that is
-// full otherwise, sandboxes can so still be removed, and what happens is still recorded.
-void KeepStoreWritable(const Config& config) {
-  constexpr off_t kAhead = 4 << 20;
-  for (const char* suffix : {"", "-wal"}) {
-    const auto file = sys::Open(StorePath(config) + suffix, O_WRONLY | O_NOFOLLOW);
-    struct stat st{};
-    // Not every file system can do it, and a full one cannot any more.
-    if (file && ::fstat(file->get(), &st) == 0)
-      static_cast<void>(::fallocate(file->get(), FALLOC_FL_KEEP_SIZE, 0, st.st_size + kAhead));
-  }
-}
-
 // What the storage watch calls about once a second.
 std::function<void(std::uint64_t)> OnSpace(const Config& config, volume::Volumes& volumes) {
   constexpr int kEvery = 30;
   return [config, &volumes, calls = 0](std::uint64_t free_bytes) mutable {
     volumes.OnSpace(free_bytes);
-    if (calls++ % kEvery == 0) KeepStoreWritable(config);
+    if (calls++ % kEvery != 0) return;
+    AllocateAhead(StorePath(config));
+    MakeBallast(config.state_dir);
   };
 }
 
@@ -157,6 +144,7 @@ std::function<void(std::string_view)> DeathWish() {
 }  // namespace
 
 Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
+  UseBallastIfFull(config.state_dir);
   auto system = std::make_unique<System>();
   system->agent = TRY(FindAgent(config));
   system->warden = config.warden.empty() ? TRY(vmm::FindWardenProgram()) : config.warden;
@@ -211,6 +199,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .pool_reserve_mib = config.pool.reserve_mib,
                                               .on_space = OnSpace(config, *system->volumes),
                                               .at_stage = DeathWish()}));
+  MakeBallast(config.state_dir);
   return system;
 }
 

@@ -35,6 +35,7 @@ SCENARIOS = {
     "leak": Scenario("e2e/leak_test.py", environment={"TINDERBOX_CYCLES": "100"}, minutes=40),
     "network": Scenario("e2e/network_test.py", minutes=20),
     "volume": Scenario("e2e/volume_test.py", minutes=20),
+    "storage": Scenario("e2e/storage_test.py", minutes=20),
     "bad-input": Scenario("e2e/bad_input_test.py"),
     "launch": Scenario("e2e/launch_test.py"),
     "sdk": Scenario("e2e/sdk_test.py"),
