@@ -43,6 +43,23 @@ void IdempotencyCache::Trim() {
   }
 }
 
+// Removes the entry of a request that has no answer to be repeated.
+class IdempotencyCache::Forget {
+ public:
+  Forget(IdempotencyCache& cache, const std::string& key) : cache_(cache), key_(key) {}
+  ~Forget() {
+    const std::lock_guard lock(cache_.mutex_);
+    if (const auto it = cache_.entries_.find(key_); it != cache_.entries_.end() && !it->second.done)
+      cache_.entries_.erase(it);
+  }
+  Forget(const Forget&) = delete;
+  Forget& operator=(const Forget&) = delete;
+
+ private:
+  IdempotencyCache& cache_;
+  const std::string& key_;
+};
+
 Answer IdempotencyCache::Run(const std::string& key, std::string_view fingerprint,
                              const std::function<Answer()>& work) {
   {
@@ -62,11 +79,12 @@ Answer IdempotencyCache::Run(const std::string& key, std::string_view fingerprin
       return it->second.answer;
     }
   }
+  // However `work` ends, by an exception too, the key is free or has its answer.
+  const Forget forget(*this, key);
   Answer answer = work();
+  if (answer.status >= 300) return answer;
   const std::lock_guard lock(mutex_);
-  if (answer.status >= 300) {
-    entries_.erase(key);
-  } else if (const auto it = entries_.find(key); it != entries_.end()) {
+  if (const auto it = entries_.find(key); it != entries_.end()) {
     it->second.done = true;
     it->second.answer = answer;
   }

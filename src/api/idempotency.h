@@ -27,7 +27,8 @@ class IdempotencyCache {
   using Clock = std::chrono::steady_clock;
 
   // Runs `work`, or repeats the answer that the same key got for the same request. The same key
-  // with another request is 422, one whose first request still runs 409. Failures are not kept.
+  // with another request is 422, one whose first request still runs 409. Failures are not kept, nor
+  // is what `work` throws.
   Answer Run(const std::string& key, std::string_view fingerprint,
              const std::function<Answer()>& work);
 
@@ -41,6 +42,7 @@ class IdempotencyCache {
     Answer answer;
     Clock::time_point since;
   };
+  class Forget;
   void Trim();
 
   std::mutex mutex_;
