@@ -18,6 +18,7 @@
 
 #include "base/deadline.h"
 #include "base/log.h"
+#include "image/internal/pool_mount.h"
 #include "image/internal/workspace.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -247,6 +248,7 @@ Result<Pool> Pool::Open(const Options& options, const Progress& progress) {
     TRY(MountImage(real.state_dir));
   }
   if (has_image) TRY(FinishAllocation(real));
+  TRY(ProtectPool(pool));
   if (has_image) TRY(FinishGrowth(real.state_dir));
   TRY(sys::MakeDirs(pool + "/templates", 0711));
   TRY(sys::MakeDirs(pool + "/sandboxes", 0711));
@@ -327,15 +329,21 @@ Result<> Pool::Close(const std::string& state_dir) {
   const auto real = TRY(RealPath(state_dir));
   const auto pool = PoolDir(real);
   const auto image_path = ImagePath(real);
-  if (!sys::Exists(image_path)) return {};
+  const bool has_image = sys::Exists(image_path);
+  if (!has_image && !sys::Exists(pool)) return {};
   const auto lock = TRY(LockPool(real));
+  if (!has_image) return UnprotectPool(pool, real);
   const auto image = TRY(sys::Open(image_path, O_RDWR | O_NOFOLLOW));
   auto device = TRY(sys::FindLoop(image));
   const auto mount = TRY(sys::FindMount(pool));
   const auto busy = [&] {
+    const std::string users = PoolUsers(pool, device ? device->path : "");
     return std::unexpected(
-        base::Error(Code::kFailedPrecondition, fmt::format("unmount pool '{}': it is in use", pool))
-            .WithRemedy("Remove the sandboxes that are still running, then try again."));
+        base::Error(Code::kFailedPrecondition,
+                    fmt::format("unmount pool '{}': it is in use: {}", pool,
+                                users.empty() ? "no process is found that has it" : users))
+            .WithRemedy("Remove the sandboxes that are still running, end these processes, then "
+                        "try again."));
   };
   // The kernel lets go of the mount and of the device a moment after their last user has ended; a
   // VM that lives has the pool mounted in a namespace of its own.
@@ -348,7 +356,6 @@ Result<> Pool::Close(const std::string& state_dir) {
     }
   }
   if (device) TRY(sys::DetachLoop(*device));
-  device.reset();
   while (TRY(sys::FindLoop(image))) {
     if (deadline.passed()) return busy();
     ::poll(nullptr, 0, 10);

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -337,8 +339,38 @@ TEST_F(PoolRootTest, IsNotClosedWhileInUse) {
     const auto closed = Pool::Close(options_.state_dir);
     ASSERT_FALSE(closed);
     EXPECT_EQ(closed.error().code(), Code::kFailedPrecondition);
+    EXPECT_NE(closed.error().message().find(fmt::format("process {} (", ::getpid())),
+              std::string::npos)
+        << closed.error().message();
     EXPECT_EQ(Loops(), 1);
   }
+  EXPECT_TRUE(Pool::Close(options_.state_dir));
+  EXPECT_EQ(Loops(), 0);
+}
+
+// Another mount namespace may hold a copy of the mount, which nobody sees in this one's table.
+TEST_F(PoolRootTest, NamesWhoHoldsACopyInAnotherNamespace) {
+  ASSERT_TRUE(Open());
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t holder = ::fork();
+  if (holder == 0) {
+    const bool apart = ::unshare(CLONE_NEWNS) == 0 &&
+                       ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    if (apart && ::write(ready[1], "x", 1) == 1) ::pause();
+    ::_exit(1);
+  }
+  ::close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ::close(ready[0]);
+  const auto closed = Pool::Close(options_.state_dir);
+  ::kill(holder, SIGKILL);
+  ::waitpid(holder, nullptr, 0);
+  ASSERT_FALSE(closed);
+  EXPECT_NE(closed.error().message().find(fmt::format("process {} (", holder)), std::string::npos)
+      << closed.error().message();
+  EXPECT_NE(closed.error().message().find("in a mount namespace of its own"), std::string::npos);
   EXPECT_TRUE(Pool::Close(options_.state_dir));
   EXPECT_EQ(Loops(), 0);
 }
@@ -352,6 +384,20 @@ TEST_F(PoolRootTest, NeedsNoImageWhereReflinksAre) {
   EXPECT_FALSE(pool->has_image());
   EXPECT_FALSE(sys::Exists(inner.state_dir + "/pool.img"));
   EXPECT_TRUE(pool->EnsureRoom(kMiB));
+  // A guest's setuid file or device node is nothing for the host's users, here as in an image.
+  const auto flags = [&] {
+    struct statvfs fs{};
+    EXPECT_EQ(::statvfs((inner.state_dir + "/pool").c_str(), &fs), 0);
+    return fs.f_flag & (ST_NOSUID | ST_NODEV | ST_NOEXEC);
+  };
+  EXPECT_EQ(flags(), ST_NOSUID | ST_NODEV | ST_NOEXEC);
+  ASSERT_TRUE(sys::WriteFileAtomic(inner.state_dir + "/pool/kept", "x"));
+  EXPECT_TRUE(Pool::Open(inner, [](std::string_view) {})) << "taken over";
+  EXPECT_TRUE(Pool::Close(inner.state_dir));
+  EXPECT_FALSE(sys::FindMount(inner.state_dir + "/pool").value());
+  EXPECT_TRUE(sys::Exists(inner.state_dir + "/pool/kept"));
+  EXPECT_TRUE(Pool::Open(inner, [](std::string_view) {}));
+  EXPECT_TRUE(sys::Exists(inner.state_dir + "/pool/kept"));
   EXPECT_TRUE(Pool::Close(inner.state_dir));
 }
 
