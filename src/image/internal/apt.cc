@@ -3,9 +3,13 @@
 #include "image/internal/apt.h"
 
 #include <fmt/format.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <initializer_list>
@@ -82,6 +86,29 @@ Result<std::string> Resolve(const std::string& meta, const std::vector<std::stri
   return ParseKernelDependency(result.output, meta);
 }
 
+struct Downloader {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+// The account that apt downloads and parses as, so that a hostile server does not meet root. Root
+// where the host has none.
+Result<Downloader> FindDownloader() {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 4096> buffer;
+  const int err = ::getpwnam_r("_apt", &entry, buffer.data(), buffer.size(), &found);
+  if (err != 0) return base::FailErrno(err, "look up user '_apt'");
+  if (found == nullptr) return Downloader{};
+  return Downloader{.uid = entry.pw_uid, .gid = entry.pw_gid};
+}
+
+// apt falls back to root, with a warning, where its downloader cannot write.
+Result<> Give(const std::string& path, Downloader owner) {
+  if (::lchown(path.c_str(), owner.uid, owner.gid) == 0) return {};
+  return base::FailErrno(errno, fmt::format("give '{}' to user {}", path, owner.uid));
+}
+
 Result<std::string> FindDeb(const std::string& dir) {
   for (const auto& name : TRY(sys::NamesIn(dir))) {
     if (name.ends_with(".deb")) return fmt::format("{}/{}", dir, name);
@@ -94,16 +121,21 @@ Result<DownloadedPackage> Download(const std::string& meta, const std::string& d
                                    const Progress& progress) {
   const auto package = TRY(Resolve(meta, options));
   progress(fmt::format("downloading {}", package));
-  // The directory is root's alone, so apt's unprivileged downloader could not write to it.
-  const auto result = TRY(RunApt(Command("apt-get", options,
-                                         {"-q", "-o", "APT::Sandbox::User=root", "-o",
-                                          "Acquire::Retries=2", "download", package}),
-                                 dir, kDownloadTime));
+  const std::string place = dir + "/download";
+  TRY(sys::MakeDirs(place, 0700));
+  const Downloader downloader = TRY(FindDownloader());
+  TRY(Give(place, downloader));
+  const auto result = TRY(
+      RunApt(Command("apt-get", options, {"-q", "-o", "Acquire::Retries=2", "download", package}),
+             place, kDownloadTime));
+  TRY(Give(place, {}));
   if (result.exit_code != 0) {
     return std::unexpected(AptError(fmt::format("download package '{}'", package), result.exit_code,
                                     result.error_tail));
   }
-  return DownloadedPackage{package, TRY(FindDeb(dir))};
+  const std::string file = TRY(FindDeb(place));
+  TRY(Give(file, {}));
+  return DownloadedPackage{package, file};
 }
 
 // What went wrong, of all that a tool has said: a full disk, or else the first error, or warning.
@@ -141,6 +173,10 @@ Result<std::string> ResolveKernelPackage(const std::string& meta) { return Resol
 
 Result<DownloadedPackage> DownloadKernelPackage(const std::string& meta, const std::string& dir,
                                                 const Progress& progress) {
+  // To be passed by the downloader; what else is in it has modes of its own.
+  if (::chmod(dir.c_str(), 0711) != 0) {
+    return base::FailErrno(errno, fmt::format("set the mode of '{}'", dir));
+  }
   auto first = Download(meta, dir, {}, progress);
   // Without disk space, or without apt, fresh lists do not help.
   if (first || first.error().code() == Code::kResourceExhausted ||
@@ -150,8 +186,7 @@ Result<DownloadedPackage> DownloadKernelPackage(const std::string& meta, const s
   progress("fetching fresh package lists");
   const auto options = TRY(PrivateLists(dir));
   const auto updated =
-      TRY(RunApt(Command("apt-get", options, {"-q", "-o", "APT::Sandbox::User=root", "update"}),
-                 dir, kDownloadTime));
+      TRY(RunApt(Command("apt-get", options, {"-q", "update"}), dir, kDownloadTime));
   if (updated.exit_code != 0) {
     return std::unexpected(AptError("fetch package lists", updated.exit_code, updated.error_tail));
   }

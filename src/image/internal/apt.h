@@ -26,7 +26,8 @@ base::Result<std::string> ResolveKernelPackage(const std::string& meta);
 base::Result<std::string> ParseKernelDependency(std::string_view depends, const std::string& meta);
 
 // Downloads what `meta` leads to into `dir` (apt checks it against its signed lists). Where the
-// host's lists are missing or too old for the archive, fresh ones are fetched into `dir`.
+// host's lists are missing or too old for the archive, fresh ones are fetched into `dir`. apt's
+// unprivileged user does the network's part, if it can reach `dir`; its mode becomes 0711.
 base::Result<DownloadedPackage> DownloadKernelPackage(const std::string& meta,
                                                       const std::string& dir,
                                                       const Progress& progress);

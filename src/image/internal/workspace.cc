@@ -64,7 +64,7 @@ Result<Workspace> Workspace::Enter(const std::string& state_dir, const Progress&
   }));
   std::string dir = state_dir + "/tmp";
   TRY_CTX(Sweep(dir), "sweep what an earlier run has left");
-  TRY(sys::MakeDirs(dir, 0700));
+  TRY(sys::MakeDirs(dir, 0711));  // for apt's downloader to pass; what is inside is 0700
   return Workspace(std::move(dir), std::move(lock));
 }
 
