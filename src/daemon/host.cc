@@ -9,6 +9,7 @@
 
 #include "api/sandbox_json.h"
 #include "daemon/doctor.h"
+#include "sandbox/cgroup_name.h"
 
 namespace tinderbox::daemon {
 namespace {
@@ -77,8 +78,7 @@ boost::json::object Host::SandboxPaths(const sandbox::SandboxInfo& info) {
   boost::json::object paths;
   paths["runDir"] = fmt::format("{}/vm/{}", config_.run_dir, info.id);
   paths["disk"] = fmt::format("{}/sandboxes/{}/disk.img", system_.library->pool_dir(), info.id);
-  if (config_.limits.enforce)
-    paths["cgroup"] = fmt::format("{}/{}", config_.limits.cgroup, info.id);
+  if (config_.limits.enforce) paths["cgroup"] = sandbox::CgroupName(config_.limits.cgroup, info.id);
   if (info.slot != 0) paths["netns"] = fmt::format("{}-{}", config_.network.prefix, info.slot);
   return paths;
 }

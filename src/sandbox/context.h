@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "sandbox/cgroup_name.h"
 #include "sandbox/open.h"
 
 namespace tinderbox::sandbox {
@@ -18,7 +19,7 @@ inline std::string DeadConsoleOf(const ManagerOptions& options, std::string_view
   return fmt::format("{}/dead/{}.log", options.state_dir, id);
 }
 inline std::string CgroupOf(const ManagerOptions& options, std::string_view id) {
-  return fmt::format("{}/{}", options.cgroup_prefix, id);
+  return CgroupName(options.cgroup_prefix, id);
 }
 
 // The end of a time that begins now, in milliseconds since the epoch; 0 for kNoTimeout.

@@ -24,8 +24,10 @@ constexpr std::uint64_t kVmmOverheadBytes = 384ull << 20;
 // QEMU's threads: main, vCPUs, I/O workers (64 at most), RCU. And the warden.
 constexpr std::uint32_t kVmmPids = 128;
 
-std::string GuestCommandLine(const ManagerOptions& options, std::string_view id) {
-  return fmt::format("tinderbox.dns={} tinderbox.hostname={}", fmt::join(options.dns, ","), id);
+// Without the id, which QEMU has among its arguments then: every user of the host could read it
+// there. The guest learns it with its identity.
+std::string GuestCommandLine(const ManagerOptions& options) {
+  return fmt::format("tinderbox.dns={}", fmt::join(options.dns, ","));
 }
 
 vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const network::Slot& slot,
@@ -37,7 +39,7 @@ vmm::VmSpec SpecOf(const ManagerOptions& options, const VmStart& start, const ne
   spec.state = files.state;
   spec.snapshots = true;
   spec.snapshot_dir = files.snapshot_dir;
-  spec.cmdline = GuestCommandLine(options, start.id);
+  spec.cmdline = GuestCommandLine(options);
   spec.memory_mib = start.memory_mib;
   spec.cpus = start.cpus;
   spec.netns = slot.netns_path;

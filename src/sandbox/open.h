@@ -32,7 +32,7 @@ struct ManagerOptions {
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>
   std::string state_dir;      // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
-  std::string cgroup_prefix = "tinderbox";  // cgroups are "<prefix>/<id>"
+  std::string cgroup_prefix = "tinderbox";  // cgroups are CgroupName(prefix, id)
   std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
   std::uint32_t max_sandboxes = 512;
   std::chrono::seconds boot_deadline{60};  // from launch to the agent's first answer

@@ -251,7 +251,8 @@ Result<> LaunchSequence::StartWarden() {
   const auto null = TRY(sys::Open("/dev/null", O_RDWR));
   sys::SpawnSpec warden;
   warden.path = spec_.warden;
-  warden.argv = {"tinderbox-warden", spec_.id};
+  // Without the id: every user of the host can read it there (see sandbox/cgroup_name.h).
+  warden.argv = {"tinderbox-warden"};
   warden.fds = {{0, null}, {1, null}, {2, null}, {warden::kLaunchSocketFd, theirs}};
   warden.namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
   if (spec_.netns.empty()) warden.namespaces |= CLONE_NEWNET;

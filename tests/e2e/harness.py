@@ -256,8 +256,7 @@ def host_objects(disks=True):
         found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob(f"**/{CGROUP}/*/")]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             comm = read(f"/proc/{pid}/comm").strip()
-            # Wardens carry the VM's id on their command line; ours are those whose VMs we made.
-            if comm == "tinderbox-warde" and str(RUN) in read(f"/proc/{pid}/cmdline"):
+            if comm == "tinderbox-warde" and "/tinderbox-e2e/" in read(f"/proc/{pid}/cgroup"):
                 found.append(f"process {pid}")
         return found
 

@@ -4,6 +4,7 @@
 """Lives and deaths: many at once, timeouts, and kill -9 of the daemon, the VMM and the warden."""
 import concurrent.futures
 import os
+import pathlib
 import re
 import signal
 import time
@@ -37,6 +38,20 @@ class ManyTest(DaemonTest):
         self.assertEqual(len(set(random)), 2)
         for text in random:
             self.assertRegex(text, r"^[0-9a-f]{32}\n$")
+
+
+class SecrecyTest(DaemonTest):
+    def test_other_users_of_the_host_see_no_ids(self):
+        """Who knows an id reaches the sandbox's public ports."""
+        sandbox = self.daemon.create("--cold")
+        record = self.daemon.inspect(sandbox)
+        for pid in (record["vmmPid"], record["wardenPid"]):
+            for name in ("cmdline", "cgroup", "comm"):
+                self.assertNotIn(sandbox, read(f"/proc/{pid}/{name}"), name)
+        visible = [f"/proc/{pid}/{name}" for pid in os.listdir("/proc") if pid.isdigit() for name in ("cmdline", "cgroup")]
+        self.assertEqual([path for path in [*visible, "/proc/net/unix", "/proc/mounts"] if sandbox in read(path)], [])
+        self.assertTrue(list(pathlib.Path("/sys/fs/cgroup").glob(f"**/{record['cgroup']}")), "its cgroup is there")
+        self.assertEqual(self.tb("exec", sandbox, "--", "hostname").stdout.strip(), sandbox)
 
 
 class TimeTest(DaemonTest):

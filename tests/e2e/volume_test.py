@@ -187,7 +187,7 @@ fcntl.flock(open('{MOUNT}/mapped'), fcntl.LOCK_EX)
             self.assertIn("Seccomp:\t2", status)
             self.assertEqual(sorted(os.listdir(f"/proc/{pid}/root")), ["f"])
             self.assertEqual(len(pathlib.Path(f"/proc/{pid}/net/dev").read_text().splitlines()), 3)
-            self.assertIn(sandbox, pathlib.Path(f"/proc/{pid}/cgroup").read_text())
+            self.assertIn(self.daemon.inspect(sandbox)["cgroup"], pathlib.Path(f"/proc/{pid}/cgroup").read_text())
             os.kill(int(pid), signal.SIGKILL)
         wait_for(lambda: self.sh(sandbox, f"cat {MOUNT}/f 2>/dev/null", check=False) == "x\n", 10, "mounted anew")
 

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The Tinderbox authors
 # SPDX-License-Identifier: Apache-2.0
 """What only a host with KVM shows. Runs on the emulated machine (tests/kvm/run), with either VMM."""
+import hashlib
 import json
 import os
 import pathlib
@@ -18,7 +19,8 @@ from snapshot_test import LifecycleTest  # noqa: E402
 
 def cgroup_of(sandbox):
     """The directories of the sandbox's control group: one with v2, one for each controller with v1."""
-    return sorted(pathlib.Path("/sys/fs/cgroup").glob(f"**/tinderbox-e2e/{sandbox}"))
+    name = "vm-" + hashlib.sha256(sandbox.encode()).hexdigest()[:16]
+    return sorted(pathlib.Path("/sys/fs/cgroup").glob(f"**/tinderbox-e2e/{name}"))
 
 
 class ChoiceTest(unittest.TestCase):

@@ -109,7 +109,7 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   launch.vmm = programs.firecracker;
   // The guest's console is the process's standard output; the VMM's own log would be mixed into it,
   // so only errors are. Its seccomp filters are on by default, and stay so.
-  launch.argv = {"firecracker", "--api-sock", kJailApiSocket, "--id", spec.id, "--level", "Error"};
+  launch.argv = {"firecracker", "--api-sock", kJailApiSocket, "--id", "vm", "--level", "Error"};
   launch.binds = Binds(spec);
   launch.netns = spec.netns;
   launch.uid = spec.uid;

@@ -43,7 +43,7 @@ TEST(FirecrackerPlan, FullSpec) {
   launch.run_dir = "/run/tinderbox/vm/ione";
   launch.warden = "/opt/warden";
   launch.vmm = "/opt/firecracker";
-  launch.argv = {"firecracker", "--api-sock", "/run/api.sock", "--id", "ione", "--level", "Error"};
+  launch.argv = {"firecracker", "--api-sock", "/run/api.sock", "--id", "vm", "--level", "Error"};
   launch.binds = {{"/images/vmlinux-6.1", "/vmlinux", true},
                   {"/images/initrd", "/initrd.img", true},
                   {"/pool/ione/disk.img", "/rootfs.ext4", false}};
