@@ -4,16 +4,15 @@
 
 #include <fmt/format.h>
 #include <limits.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <utility>
 
 #include "base/log.h"
 #include "daemon/ballast.h"
+#include "daemon/stage_hook.h"
 #include "sandbox/open.h"
 #include "sys/file.h"
 #include "vmm/drivers.h"
@@ -132,15 +131,6 @@ std::function<void(std::uint64_t)> OnSpace(const Config& config, volume::Volumes
   };
 }
 
-// For tests: the daemon kills itself at the point of sandbox/stage.h that this variable names.
-std::function<void(std::string_view)> DeathWish() {
-  const char* const wish = std::getenv("TINDERBOX_DIE_AT");
-  if (wish == nullptr) return {};
-  return [at = std::string(wish)](std::string_view stage) {
-    if (stage == at) ::kill(::getpid(), SIGKILL);
-  };
-}
-
 }  // namespace
 
 Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
@@ -198,7 +188,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .warm_templates = config.pool.templates,
                                               .pool_reserve_mib = config.pool.reserve_mib,
                                               .on_space = OnSpace(config, *system->volumes),
-                                              .at_stage = DeathWish()}));
+                                              .at_stage = StageHook()}));
   MakeBallast(config.state_dir);
   return system;
 }

@@ -64,6 +64,11 @@ def program(name):
     return str(BUILD / "src" / folders[name] / name)
 
 
+def dying_daemon():
+    """The tests' own build of the daemon, the only one that knows TINDERBOX_DIE_AT."""
+    return str(BUILD / "src/daemon/stages/tinderboxd")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -109,7 +114,7 @@ class Daemon:
         """`die_at`: the daemon kills itself at this point (src/sandbox/stage.h)."""
         output = open(self.log, "ab")
         self.process = subprocess.Popen(
-            [program("tinderboxd"), "run", "--config", str(self.config)],
+            [dying_daemon() if die_at else program("tinderboxd"), "run", "--config", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={**os.environ, **({"TINDERBOX_DIE_AT": die_at} if die_at else {})},
         )
