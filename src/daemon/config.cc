@@ -61,6 +61,17 @@ class TableReader {
       Fail(*node, key, fmt::format("must be an integer from {} to {}", min, max));
     }
   }
+  void ReadFactor(std::string_view key, double& into, double min, double max) {
+    const toml::node* node = Find(key);
+    if (node == nullptr) return;
+    // An integer is a number, too.
+    const auto value = node->value<double>();
+    if (node->is_number() && value && *value >= min && *value <= max) {
+      into = *value;
+    } else {
+      Fail(*node, key, fmt::format("must be a number from {} to {}", min, max));
+    }
+  }
   void Read(std::string_view key, std::vector<std::string>& into) {
     const toml::node* node = Find(key);
     if (node == nullptr) return;
@@ -133,6 +144,21 @@ Result<> ReadLimits(const toml::table& table, const std::string& source, Config:
   reader.ReadNumber("uid_base", out.uid_base, 65536, 4294900000);
   reader.ReadNumber("boot_seconds", out.boot, 1, 3600);
   reader.ReadNumber("keep_dead_hours", out.keep_dead, 0, 24 * 365);
+  return reader.Finish();
+}
+
+Result<> ReadHost(const toml::table& table, const std::string& source, Config::Host& out) {
+  TableReader reader(table, "host.", source);
+  reader.ReadNumber("memory_mib", out.memory_mib, 0, 1 << 30);
+  reader.ReadNumber("cpus", out.cpus, 0, 1 << 20);
+  reader.ReadNumber("disk_gib", out.disk_gib, 0, 1 << 30);
+  if (const auto* factors = reader.Table("overcommit")) {
+    TableReader factor(*factors, "host.overcommit.", source);
+    factor.ReadFactor("memory", out.memory_overcommit, 0.1, 1000);
+    factor.ReadFactor("cpus", out.cpu_overcommit, 0.1, 1000);
+    factor.ReadFactor("disk", out.disk_overcommit, 0.1, 1000);
+    TRY(factor.Finish());
+  }
   return reader.Finish();
 }
 
@@ -269,6 +295,7 @@ Result<Config> ParseConfig(std::string_view text, const std::string& source) {
   reader.Read("log_level", config.log_level);
   if (const auto* table = reader.Table("network")) TRY(ReadNetwork(*table, source, config.network));
   if (const auto* table = reader.Table("limits")) TRY(ReadLimits(*table, source, config.limits));
+  if (const auto* table = reader.Table("host")) TRY(ReadHost(*table, source, config.host));
   if (const auto* table = reader.Table("storage")) TRY(ReadStorage(*table, source, config.storage));
   if (const auto* table = reader.Table("images")) TRY(ReadImages(*table, source, config.images));
   if (const auto* table = reader.Table("pool")) TRY(ReadPool(*table, source, config.pool));

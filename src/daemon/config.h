@@ -50,6 +50,18 @@ struct Config {
     bool operator==(const Limits&) const = default;
   } limits;
 
+  // What all sandboxes together may use. 0: what the host has, minus a share of its own.
+  struct Host {
+    std::uint64_t memory_mib = 0;
+    std::uint64_t cpus = 0;
+    std::uint64_t disk_gib = 0;
+    // How many times over each may be promised.
+    double memory_overcommit = 1;
+    double cpu_overcommit = 16;
+    double disk_overcommit = 16;
+    bool operator==(const Host&) const = default;
+  } host;
+
   struct Storage {
     std::uint64_t pool_gib = 8;
     bool sparse = false;

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "daemon/doctor.h"
+#include "daemon/wire.h"
 
 namespace tinderbox::daemon {
 namespace {
@@ -25,6 +26,29 @@ TEST(Config, TheExampleIsTheDefaults) {
   const auto config = LoadConfig(TINDERBOX_EXAMPLE_CONFIG, true);
   ASSERT_TRUE(config) << config.error().ToString();
   EXPECT_EQ(*config, Config{});
+}
+
+TEST(Config, TheCapacityIsWhatIsThereUnlessToldOtherwise) {
+  constexpr std::uint64_t kGib = 1 << 30;
+  const sandbox::Resources detected = sandbox::DetectedHost();
+  const auto found = CapacityOf(Config{}, 64 * kGib);
+  EXPECT_EQ(found.host, (sandbox::Resources{detected.memory_mib, detected.cpus, 63 * 1024}));
+  EXPECT_EQ(found.Allocatable().memory_mib, detected.memory_mib) << "memory is promised once";
+  EXPECT_EQ(CapacityOf(Config{}, kGib).host.disk_mib, 512u) << "a reserve as large as the pool";
+  Config config;
+  config.host = {.memory_mib = 1000, .cpus = 2, .disk_gib = 3, .memory_overcommit = 1.5};
+  const auto told = CapacityOf(config, 64 * kGib);
+  EXPECT_EQ(told.host, (sandbox::Resources{1000, 2, 3 * 1024}));
+  EXPECT_EQ(told.Allocatable(), (sandbox::Resources{1500, 32, 48 * 1024}));
+}
+
+TEST(Config, OvercommitIsChecked) {
+  EXPECT_TRUE(ParseConfig("[host.overcommit]\nmemory = 2\n", "x"));
+  const auto bad = ParseConfig("[host.overcommit]\nmemory = \"2\"\n", "x");
+  ASSERT_FALSE(bad);
+  EXPECT_THAT(bad.error().message(), HasSubstr("'host.overcommit.memory' must be a number from"));
+  EXPECT_FALSE(ParseConfig("[host.overcommit]\nmemory = 0\n", "x"));
+  EXPECT_FALSE(ParseConfig("[host.overcommit]\nram = 1\n", "x"));
 }
 
 TEST(Config, EveryKeyIsReadAndIsInTheExample) {
@@ -55,6 +79,14 @@ enforce = false
 uid_base = 100000
 boot_seconds = 5
 keep_dead_hours = 0
+[host]
+memory_mib = 8000
+cpus = 12
+disk_gib = 200
+[host.overcommit]
+memory = 1.5
+cpus = 8
+disk = 2.5
 [storage]
 pool_gib = 3
 sparse = true
@@ -89,6 +121,7 @@ reserve_mib = 6
   EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem"}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
                                             std::chrono::hours(0)}));
+  EXPECT_EQ(config->host, (Config::Host{8000, 12, 200, 1.5, 8, 2.5}));
   EXPECT_EQ(config->storage, (Config::Storage{3, true, 4, 5}));
   EXPECT_EQ(config->images, (Config::Images{"linux-image-amd64", "trixie", 2}));
   EXPECT_EQ(config->pool, (Config::Pool{5, 3, {"base", "mine"}, 6}));

@@ -20,6 +20,24 @@ std::int64_t NowMs() {
       .count();
 }
 
+boost::json::object CapacityJson(sandbox::Capacity& capacity) {
+  const sandbox::CapacityLimits& limits = capacity.limits();
+  const sandbox::Resources reserved = capacity.Reserved();
+  const sandbox::Resources all = limits.Allocatable();
+  const auto part = [](std::uint64_t host, double overcommit, std::uint64_t allocatable,
+                       std::uint64_t used) {
+    return boost::json::object{{"host", host},
+                               {"overcommit", overcommit},
+                               {"allocatable", allocatable},
+                               {"reserved", used}};
+  };
+  return {{"memoryMib", part(limits.host.memory_mib, limits.memory_overcommit, all.memory_mib,
+                             reserved.memory_mib)},
+          {"cpus", part(limits.host.cpus, limits.cpu_overcommit, all.cpus, reserved.cpus)},
+          {"diskMib",
+           part(limits.host.disk_mib, limits.disk_overcommit, all.disk_mib, reserved.disk_mib)}};
+}
+
 }  // namespace
 
 Host::Host(const Config& config, System& system)
@@ -68,6 +86,7 @@ boost::json::object Host::Info() {
     info["pool"] = {{"freeBytes", space->free_bytes}, {"totalBytes", space->total_bytes}};
   }
   info["limits"] = {{"sandboxes", config_.limits.sandboxes}, {"enforced", config_.limits.enforce}};
+  info["capacity"] = CapacityJson(*system_.capacity);
   info["readyVms"] = system_.manager->ReadyVms();
   return info;
 }

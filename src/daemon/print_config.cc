@@ -42,6 +42,11 @@ void PrintConfig(const Config& config) {
   fmt::print("enforce = {}\nuid_base = {}\nboot_seconds = {}\nkeep_dead_hours = {}\n",
              config.limits.enforce, config.limits.uid_base, config.limits.boot.count(),
              config.limits.keep_dead.count());
+  fmt::print("\n[host]\nmemory_mib = {}\ncpus = {}\ndisk_gib = {}\n", config.host.memory_mib,
+             config.host.cpus, config.host.disk_gib);
+  fmt::print("\n[host.overcommit]\nmemory = {}\ncpus = {}\ndisk = {}\n",
+             config.host.memory_overcommit, config.host.cpu_overcommit,
+             config.host.disk_overcommit);
   fmt::print("\n[storage]\npool_gib = {}\nsparse = {}\nreserve_mib = {}\nvolume_gib = {}\n",
              config.storage.pool_gib, config.storage.sparse, config.storage.reserve_mib,
              config.storage.volume_gib);

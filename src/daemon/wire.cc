@@ -14,6 +14,7 @@
 #include "daemon/ballast.h"
 #include "daemon/stage_hook.h"
 #include "sandbox/open.h"
+#include "sys/cgroup_limit.h"
 #include "sys/file.h"
 #include "vmm/drivers.h"
 
@@ -68,6 +69,19 @@ network::PoolOptions PoolOptionsOf(const Config& config) {
   options.uid_base = config.limits.uid_base;
   options.ready = config.network.ready_slots;
   return options;
+}
+
+sandbox::CapacityLimits CapacityOf(const Config& config, std::uint64_t pool_bytes) {
+  const Config::Host& host = config.host;
+  const sandbox::Resources detected = sandbox::DetectedHost();
+  const std::uint64_t pool_mib = pool_bytes >> 20;
+  const std::uint64_t disk_mib = pool_mib - std::min(pool_mib / 2, config.storage.reserve_mib);
+  return {.host = {.memory_mib = host.memory_mib != 0 ? host.memory_mib : detected.memory_mib,
+                   .cpus = host.cpus != 0 ? host.cpus : detected.cpus,
+                   .disk_mib = host.disk_gib != 0 ? host.disk_gib << 10 : disk_mib},
+          .memory_overcommit = host.memory_overcommit,
+          .cpu_overcommit = host.cpu_overcommit,
+          .disk_overcommit = host.disk_overcommit};
 }
 
 std::string StorePath(const Config& config) { return config.state_dir + "/tinderbox.db"; }
@@ -131,6 +145,17 @@ std::function<void(std::uint64_t)> OnSpace(const Config& config, volume::Volumes
   };
 }
 
+// The last line of defence: whatever VMs and their helpers use, the host keeps its share.
+void LimitAllSandboxes(const Config& config, const sandbox::CapacityLimits& limits) {
+  if (!config.limits.enforce) return;
+  const auto limited =
+      sys::LimitGroupMemory(sys::HostCgroups(), config.limits.cgroup, limits.host.memory_mib << 20);
+  if (!limited) {
+    base::LogWarning("the memory of all sandboxes together has no limit",
+                     {{"error", limited.error().ToString()}});
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
@@ -168,11 +193,16 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                      .slots = *system->slots,
                                      .program = VolumeServerNear(system->warden),
                                      .reserve_bytes = volume_reserve});
+  const auto space = system->library->PoolSpace();
+  const auto limits = CapacityOf(config, space ? space->total_bytes : 0);
+  LimitAllSandboxes(config, limits);
+  system->capacity = std::make_unique<sandbox::Capacity>(limits);
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,
                                               .library = *system->library,
                                               .slots = *system->slots,
                                               .gateway = *system->gateway,
                                               .volumes = system->mounts.get(),
+                                              .capacity = system->capacity.get(),
                                               .driver = *system->choice.driver,
                                               .choice_reason = system->choice.reason,
                                               .run_dir = config.run_dir,

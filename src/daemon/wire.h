@@ -10,6 +10,7 @@
 #include "egress/gateway.h"
 #include "image/library.h"
 #include "network/slot_pool.h"
+#include "sandbox/capacity.h"
 #include "sandbox/manager.h"
 #include "sandbox/volume_mounts.h"
 #include "secret/vault.h"
@@ -26,6 +27,9 @@ base::Result<std::string> FindAgent(const Config& config);
 
 image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& agent);
 network::PoolOptions PoolOptionsOf(const Config& config);
+// What sandboxes may use: as configured, else as detected, the host's share left out. `pool_bytes`:
+// the size of the storage pool.
+sandbox::CapacityLimits CapacityOf(const Config& config, std::uint64_t pool_bytes);
 std::string StorePath(const Config& config);
 std::string SecretsKeyPath(const Config& config);
 egress::GatewayOptions GatewayOptionsOf(const Config& config, secret::Vault& secrets);
@@ -39,6 +43,7 @@ struct System {
   std::unique_ptr<network::SlotPool> slots;
   std::unique_ptr<egress::Gateway> gateway;
   std::unique_ptr<sandbox::VolumeMounts> mounts;
+  std::unique_ptr<sandbox::Capacity> capacity;
   vmm::Choice choice;
   std::string agent;
   std::string warden;

@@ -110,6 +110,7 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
 Result<> ManagerImpl::Begin(Sandbox& sandbox, const image::Template& source, bool cold,
                             StageClock& clock) {
   const store::SandboxRecord record = sandbox.record();
+  TRY(Reserve(record));  // gone if a VM of the pool could not be handed out
   const bool same_shape = record.memory_mib == source.memory_mib && record.cpus == source.cpus;
   if (source.vm && !cold && same_shape) {
     const std::string misfit = MisfitOf(*source.vm, options_.driver.capabilities());
@@ -130,6 +131,7 @@ Result<> ManagerImpl::Begin(Sandbox& sandbox, const image::Template& source, boo
       store::SandboxRecord changed = sandbox.record();
       static_cast<void>(Teardown(options_, changed));
       TRY(sandbox.Update(options_.store, changed));
+      TRY(Reserve(changed));
     } else {
       base::LogWarning("no boot snapshot: the sandbox boots",
                        {{"sandbox", record.id}, {"error", boot.error().ToString()}});

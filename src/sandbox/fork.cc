@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/id.h"
@@ -222,6 +223,8 @@ Result<SandboxInfo> ManagerImpl::Rollback(std::string_view id, std::string_view 
     request.timeout = std::chrono::seconds(std::max<std::int64_t>((end - NowMs() + 999) / 1000, 1));
   }
   AtStage(options_, "rollback.recorded");
+  std::optional<Capacity::Keep> place;
+  if (options_.capacity != nullptr) place.emplace(*options_.capacity, sandbox->id());
   if (was_running) TRY(PauseLocked(*sandbox, {.mode = PauseMode::kFull, .require_healthy = false}));
   AtStage(options_, "rollback.paused");
   auto rolled = ResumeLocked(sandbox, request, target);

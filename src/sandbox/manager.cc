@@ -185,8 +185,24 @@ Result<store::SandboxRecord> ManagerImpl::RecordOf(const CreateRequest& request,
   return record;
 }
 
+// Reserves what the sandbox's VM may use, if it holds no reservation yet. Teardown releases it. VMs
+// of the pool give way.
+Result<> ManagerImpl::Reserve(const store::SandboxRecord& record) {
+  if (options_.capacity == nullptr) return {};
+  return options_.capacity->Reserve(record.id,
+                                    ResourcesOf(record.memory_mib, record.cpus, record.disk_mib),
+                                    [this] { return pool_.DropOne(); });
+}
+
 // Takes the sandbox in, and records it as `creating`.
 Result<ManagerImpl::SandboxPtr> ManagerImpl::Admit(const store::SandboxRecord& record) {
+  TRY(Reserve(record));
+  auto inserted = Insert(record);
+  if (!inserted && options_.capacity != nullptr) options_.capacity->Release(record.id);
+  return inserted;
+}
+
+Result<ManagerImpl::SandboxPtr> ManagerImpl::Insert(const store::SandboxRecord& record) {
   const auto sandbox = std::make_shared<Sandbox>(record);
   {
     const std::lock_guard lock(mutex_);

@@ -49,11 +49,13 @@ class ManagerTest : public testing::Test {
   // A daemon's start; a second call is its restart, with the sandboxes of the first living on.
   void Open() {
     manager_.reset();
+    capacity_ = std::make_unique<Capacity>(limits_);
     auto opened =
         OpenManager(ManagerOptions{.store = *store_,
                                    .library = *library_,
                                    .slots = slots_,
                                    .gateway = gateway_,
+                                   .capacity = capacity_.get(),
                                    .driver = driver_,
                                    .choice_reason = "a test",
                                    .run_dir = dir_ + "/run",
@@ -81,6 +83,7 @@ class ManagerTest : public testing::Test {
     EXPECT_EQ(::rmdir((dir_ + "/run/vm").c_str()), 0) << "a run directory stayed";
     EXPECT_TRUE(sys::MakeDirs(dir_ + "/run/vm"));
     EXPECT_TRUE(store_->ListSandboxes().value().empty());
+    EXPECT_EQ(capacity_->Reserved(), Resources{});
   }
 
   bool Eventually(const std::function<bool()>& done) {
@@ -103,6 +106,8 @@ class ManagerTest : public testing::Test {
   std::uint32_t warm_vms_ = 0;
   std::vector<std::string> warm_templates_ = {"base"};
   std::atomic<std::uint64_t> available_mib_ = 100'000;
+  CapacityLimits limits_;  // none
+  std::unique_ptr<Capacity> capacity_;
   std::unique_ptr<Manager> manager_;
   std::vector<std::string> gone_;
 };

@@ -76,6 +76,8 @@ class ManagerImpl final : public Manager {
   base::Result<store::SandboxRecord> RecordOf(const CreateRequest& request,
                                               const image::Template& source) const;
   base::Result<SandboxPtr> Admit(const store::SandboxRecord& record);
+  base::Result<SandboxPtr> Insert(const store::SandboxRecord& record);
+  base::Result<> Reserve(const store::SandboxRecord& record);
   void Forget(std::string_view id);
   // `why` in words, for its event.
   base::Result<> KillLocked(Sandbox& sandbox, std::string_view why);

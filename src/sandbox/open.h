@@ -14,6 +14,7 @@
 #include "egress/gateway.h"
 #include "image/library.h"
 #include "network/slot_pool.h"
+#include "sandbox/capacity.h"
 #include "sandbox/manager.h"
 #include "sandbox/volume_mounts.h"
 #include "store/store.h"
@@ -28,6 +29,7 @@ struct ManagerOptions {
   network::SlotPool& slots;
   egress::Gateway& gateway;
   VolumeMounts* volumes = nullptr;  // none: sandboxes get no volumes
+  Capacity* capacity = nullptr;     // none: no admission by memory, CPUs and disk
   vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>

@@ -189,7 +189,8 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
   record.cpus = saved.cpus;
   TRY(sandbox->Update(options_.store, record));
   AtStage(options_, "resume.recorded");
-  auto begun = LaunchSandbox(options_, saved, restore, *sandbox, clock);
+  auto begun = Reserve(record);
+  if (begun) begun = LaunchSandbox(options_, saved, restore, *sandbox, clock);
   AtStage(options_, "resume.launched");
   if (begun) {
     record = sandbox->record();

@@ -173,7 +173,13 @@ bool ManagerImpl::TakeUp(const SandboxPtr& sandbox) {
   auto vm = vmm::Adopt(RunDirOf(options_, record.id));
   if (vm) {
     sandbox->SetVm(std::shared_ptr<vmm::LaunchedVm>(std::move(*vm)));
-    if (!sandbox->vm()->Wait(Deadline::After(std::chrono::seconds(0)))) return true;
+    if (!sandbox->vm()->Wait(Deadline::After(std::chrono::seconds(0)))) {
+      if (options_.capacity != nullptr) {
+        options_.capacity->Adopt(record.id,
+                                 ResourcesOf(record.memory_mib, record.cpus, record.disk_mib));
+      }
+      return true;
+    }
     BuryIfEnded(sandbox);
     return false;
   }

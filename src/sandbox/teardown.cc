@@ -43,6 +43,7 @@ TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& re
   const std::string run_dir = RunDirOf(options, record.id);
   keep_first(EndVm(run_dir, outcome.exit), "end the VM");
   if (!outcome.result) return outcome;
+  if (options.capacity != nullptr) options.capacity->Release(record.id);
   keep_first(vmm::Remove(run_dir), "remove the run directory");
   if (record.slot != 0) {
     options.gateway.Forget(record.slot);

@@ -145,7 +145,9 @@ void WarmPool::AddConfigured() {
     const auto source = options_.library.FindTemplate(name);
     if (!source || source->vm) continue;
     const Shape shape{.memory_mib = source->memory_mib, .cpus = source->cpus};
-    if (const auto taken = boots_.Ensure(*source, shape); !taken) {
+    if (!HasRoom(shape)) continue;
+    const auto taken = boots_.Ensure(*source, shape);
+    if (!taken) {
       base::LogWarning("sandboxes of a template boot: it has no boot snapshot",
                        {{"template", name}, {"error", taken.error().ToString()}});
       continue;
@@ -174,14 +176,27 @@ void WarmPool::Run() {
   }
 }
 
+// The pool leaves room for a sandbox that comes while it fills.
+bool WarmPool::HasRoom(Shape shape) const {
+  return options_.capacity == nullptr ||
+         options_.capacity->Fits(ResourcesOf(2 * shape.memory_mib, 2 * shape.cpus, 0));
+}
+
 std::optional<WarmPool::Hot> WarmPool::NextToFill() {
   if (ShortOfMemory()) return std::nullopt;
   const std::lock_guard lock(mutex_);
   for (const Hot& hot : hot_) {
     if (hot.members.size() >= options_.warm_vms || Clock::now() < hot.not_before) continue;
+    if (!HasRoom(hot.shape)) continue;
     return Hot{.boot_id = hot.boot_id, .template_id = hot.template_id, .shape = hot.shape};
   }
   return std::nullopt;
+}
+
+Result<> WarmPool::Reserve(const std::string& id, const image::Template& source, Shape shape) {
+  if (options_.capacity == nullptr) return {};
+  return options_.capacity->Reserve(
+      id, ResourcesOf(shape.memory_mib, shape.cpus, source.disk_bytes >> 20), {});
 }
 
 Result<WarmVm> WarmPool::Make(const Hot& hot) {
@@ -191,6 +206,7 @@ Result<WarmVm> WarmPool::Make(const Hot& hot) {
   member.id = base::NewSandboxId();
   const auto make = [&]() -> Result<> {
     const image::Template source = TRY(options_.library.FindTemplate(hot.template_id));
+    TRY(Reserve(member.id, source, hot.shape));
     member.source = TRY(boots_.Ensure(source, hot.shape));
     const StartedVm started = TRY(StartVm(options_,
                                           {.id = member.id,
@@ -242,9 +258,13 @@ void WarmPool::Discard(const WarmVm& member) {
   }
 }
 
-// The least recently used template's members go first, one at each look.
+// One at each look.
 void WarmPool::GiveBack() {
-  if (!ShortOfMemory()) return;
+  if (ShortOfMemory() && DropOne())
+    base::LogInfo("short of memory: a VM of the pool is given back");
+}
+
+bool WarmPool::DropOne() {
   std::optional<WarmVm> member;
   {
     const std::lock_guard lock(mutex_);
@@ -254,9 +274,9 @@ void WarmPool::GiveBack() {
       hot->members.pop_back();
     }
   }
-  if (!member) return;
-  base::LogInfo("short of memory: a VM of the pool is given back", {{"id", member->id}});
+  if (!member) return false;
   Discard(*member);
+  return true;
 }
 
 }  // namespace tinderbox::sandbox

@@ -61,6 +61,10 @@ class WarmPool {
 
   std::size_t size();
 
+  // Ends one member, of the least recently used template, so that what it holds is free. False if
+  // there is none. Blocks until the VM has ended.
+  bool DropOne();
+
  private:
   struct Hot {
     std::string boot_id;
@@ -76,6 +80,8 @@ class WarmPool {
   void AddConfigured();
   bool Calm() const;
   bool ShortOfMemory() const;
+  bool HasRoom(Shape shape) const;
+  base::Result<> Reserve(const std::string& id, const image::Template& source, Shape shape);
   std::optional<Hot> NextToFill();
   base::Result<WarmVm> Make(const Hot& hot);
   void Add(const std::string& boot_id, base::Result<WarmVm> made);

@@ -7,6 +7,7 @@
 
 #include "base/id.h"
 #include "sys/cgroup.h"
+#include "sys/cgroup_limit.h"
 #include "sys/file.h"
 #include "sys/pidfd.h"
 #include "sys/spawn.h"
@@ -64,6 +65,26 @@ TEST_F(ROOT_CgroupTest, ChildIsBornInTheV2GroupAndDiesWithIt) {
   ReapPidFd(child->pidfd);
   EXPECT_TRUE(RemoveCgroup(all_, parent_, Deadline::After(seconds(2))));
   EXPECT_TRUE(RemoveCgroup(all_, parent_, Deadline::After(seconds(2)))) << "absence is success";
+}
+
+TEST_F(ROOT_CgroupTest, AGroupIsLimitedWithAllBelowIt) {
+  const auto memory = std::ranges::find_if(all_, [](const CgroupHierarchy& hierarchy) {
+    return std::ranges::count(hierarchy.controllers, "memory") == 1;
+  });
+  const bool v2_has_it = std::ranges::count(HostCgroups(), true, &CgroupHierarchy::v2) == 1;
+  if (memory == all_.end() && !v2_has_it) GTEST_SKIP() << "no memory controller here";
+  const std::string root = v2_has_it ? HostCgroups()[0].path : memory->path;
+  const char* const file = v2_has_it ? "memory.max" : "memory.limit_in_bytes";
+  for (const std::uint64_t bytes : {std::uint64_t{256} << 20, std::uint64_t{512} << 20}) {
+    const auto limited = LimitGroupMemory(HostCgroups(), parent_, bytes);
+    ASSERT_TRUE(limited) << limited.error().ToString();
+    EXPECT_EQ(ReadFile(fmt::format("{}/{}/{}", root, parent_, file)).value(),
+              std::to_string(bytes) + "\n");
+  }
+  EXPECT_EQ(LimitGroupMemory(HostCgroups(), "../x", 1).error().code(),
+            base::Code::kInvalidArgument);
+  EXPECT_EQ(LimitGroupMemory({}, parent_, 1).error().code(), base::Code::kUnimplemented);
+  EXPECT_TRUE(RemoveCgroup(HostCgroups(), parent_, Deadline::After(seconds(2))));
 }
 
 }  // namespace

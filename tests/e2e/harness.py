@@ -52,6 +52,12 @@ cgroup = "{cgroup}"
 uid_base = {uid_base}
 boot_seconds = {boot_seconds}
 
+# The tests' guests are idle: as many as a test wants, on a small machine, too.
+[host.overcommit]
+memory = 8.0
+cpus = 100.0
+disk = 100.0
+
 [pool]
 ready = {ready}
 templates = []

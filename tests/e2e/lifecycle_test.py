@@ -32,6 +32,9 @@ class ManyTest(DaemonTest):
 
     def test_sandboxes_are_apart(self):
         one, two = self.daemon.create(), self.daemon.create()
+        memory = self.daemon.json("info")["capacity"]["memoryMib"]
+        self.assertEqual(memory["reserved"], 2 * (512 + 64))
+        self.assertGreater(memory["allocatable"], memory["reserved"])
         self.tb("exec", one, "--", "sh", "-c", "echo secret > /home/user/f")
         self.assertNotEqual(self.tb("exec", two, "--", "cat", "/home/user/f", check=False).returncode, 0)
         random = [self.tb("exec", s, "--", "cat", "/etc/machine-id").stdout for s in (one, two)]
