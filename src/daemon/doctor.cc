@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "daemon/host_hardening.h"
 #include "daemon/tested.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
@@ -259,6 +260,7 @@ std::vector<Check> RunDoctor(const Config& config, System& system) {
              rest.empty() ? "Give the host that route, if sandboxes shall have one." : rest));
   }
   checks.push_back(CheckApi(config));
+  for (Check& check : CheckHardening()) checks.push_back(std::move(check));
   return checks;
 }
 
