@@ -144,6 +144,8 @@ Result<> ReadLimits(const toml::table& table, const std::string& source, Config:
   reader.ReadNumber("uid_base", out.uid_base, 65536, 4294900000);
   reader.ReadNumber("boot_seconds", out.boot, 1, 3600);
   reader.ReadNumber("keep_dead_hours", out.keep_dead, 0, 24 * 365);
+  reader.ReadNumber("disk_mib_per_second", out.disk_mib, 0, 1 << 20);
+  reader.ReadNumber("disk_operations_per_second", out.disk_operations, 0, 1 << 30);
   return reader.Finish();
 }
 

@@ -47,6 +47,9 @@ struct Config {
     std::uint32_t uid_base = 1900000000;
     std::chrono::seconds boot{60};
     std::chrono::hours keep_dead{24};
+    // Of each sandbox's disk, in a second; 0: no limit.
+    std::uint64_t disk_mib = 0;
+    std::uint64_t disk_operations = 0;
     bool operator==(const Limits&) const = default;
   } limits;
 

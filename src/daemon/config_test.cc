@@ -79,6 +79,8 @@ enforce = false
 uid_base = 100000
 boot_seconds = 5
 keep_dead_hours = 0
+disk_mib_per_second = 50
+disk_operations_per_second = 900
 [host]
 memory_mib = 8000
 cpus = 12
@@ -120,7 +122,7 @@ reserve_mib = 6
   EXPECT_EQ(config->log_level, "debug");
   EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem"}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
-                                            std::chrono::hours(0)}));
+                                            std::chrono::hours(0), 50, 900}));
   EXPECT_EQ(config->host, (Config::Host{8000, 12, 200, 1.5, 8, 2.5}));
   EXPECT_EQ(config->storage, (Config::Storage{3, true, 4, 5}));
   EXPECT_EQ(config->images, (Config::Images{"linux-image-amd64", "trixie", 2}));

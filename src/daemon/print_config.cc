@@ -42,6 +42,8 @@ void PrintConfig(const Config& config) {
   fmt::print("enforce = {}\nuid_base = {}\nboot_seconds = {}\nkeep_dead_hours = {}\n",
              config.limits.enforce, config.limits.uid_base, config.limits.boot.count(),
              config.limits.keep_dead.count());
+  fmt::print("disk_mib_per_second = {}\ndisk_operations_per_second = {}\n", config.limits.disk_mib,
+             config.limits.disk_operations);
   fmt::print("\n[host]\nmemory_mib = {}\ncpus = {}\ndisk_gib = {}\n", config.host.memory_mib,
              config.host.cpus, config.host.disk_gib);
   fmt::print("\n[host.overcommit]\nmemory = {}\ncpus = {}\ndisk = {}\n",

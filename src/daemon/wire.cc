@@ -182,10 +182,13 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
        .limit_bytes = config.storage.volume_gib << 30,
        .reserve_bytes = volume_reserve}));
   const vmm::VmmWish wish = TRY(vmm::ParseVmmWish(config.vmm));
-  system->choice = TRY(vmm::ChooseDriver({.vmm = wish,
-                                          .firecracker = config.firecracker,
-                                          .qemu = config.qemu,
-                                          .warden = system->warden}));
+  system->choice =
+      TRY(vmm::ChooseDriver({.vmm = wish,
+                             .firecracker = config.firecracker,
+                             .qemu = config.qemu,
+                             .warden = system->warden,
+                             .disk = {.bytes_per_second = config.limits.disk_mib << 20,
+                                      .operations_per_second = config.limits.disk_operations}}));
   system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
   system->gateway = TRY(egress::OpenGateway(GatewayOptionsOf(config, *system->secrets)));
   system->mounts = std::make_unique<sandbox::VolumeMounts>(

@@ -75,7 +75,7 @@ Result<Choice> ChooseDriver(const ChoiceConfig& config) {
   const auto qemu = TRY(FindQemu(config.qemu));
   Offer offer = {
       .kvm = ProbeKvm(), .has_firecracker = firecracker.has_value(), .has_qemu = qemu.has_value()};
-  const DriverOptions options = {.warden = config.warden, .kvm = offer.kvm};
+  const DriverOptions options = {.warden = config.warden, .kvm = offer.kvm, .disk = config.disk};
   Decision decision = TRY(Decide(config.vmm, offer));
   if (decision.firecracker && firecracker) {
     auto driver = OpenFirecracker(*firecracker, options);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "vmm/disk_limits.h"
 #include "vmm/driver.h"
 #include "vmm/probe.h"
 
@@ -21,6 +22,7 @@ struct ChoiceConfig {
   std::string firecracker;  // paths of the programs; empty: looked for
   std::string qemu;
   std::string warden;
+  DiskLimits disk;  // of each VM
 };
 
 struct Choice {

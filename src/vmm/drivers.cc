@@ -136,9 +136,10 @@ Result<std::unique_ptr<Driver>> OpenFirecracker(const std::string& binary,
                                .disk_hotplug = false,
                                .diff_snapshots = true,
                                .needs_pvh_note = false};
-  return firecracker::MakeDriver(std::move(capabilities),
-                                 {.firecracker = binary, .warden = TRY(WardenOf(options))},
-                                 TRY(MeasureHost()));
+  return firecracker::MakeDriver(
+      std::move(capabilities),
+      {.firecracker = binary, .warden = TRY(WardenOf(options)), .disk = options.disk},
+      TRY(MeasureHost()));
 }
 
 Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const DriverOptions& options) {
@@ -162,6 +163,7 @@ Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const Driver
                                .diff_snapshots = true,
                                .needs_pvh_note = true};
   qemu::Programs programs = {.qemu = binary, .warden = TRY(WardenOf(options))};
+  programs.disk = options.disk;
   FindMemoryOpener(programs);
   capabilities.writable_memory_base = programs.memory_opener.empty();
   HostFacts host = TRY(MeasureHost());

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "vmm/disk_limits.h"
 #include "vmm/driver.h"
 #include "vmm/probe.h"
 
@@ -18,6 +19,8 @@ struct DriverOptions {
   std::string warden;
   // What ProbeKvm() said; without it the driver asks itself (2-100 ms).
   std::optional<KvmReport> kvm;
+  // Of each VM that the driver starts.
+  DiskLimits disk;
 };
 
 // Both run the binary once with --version, measure what the host has (memory, CPUs, clock: 20 ms),

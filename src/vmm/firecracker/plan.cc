@@ -32,8 +32,23 @@ PlannedRequest Put(std::string path, const json::object& body) {
   return {.method = "PUT", .path = std::move(path), .body = json::serialize(body)};
 }
 
+PlannedRequest Patch(std::string path, const json::object& body) {
+  return {.method = "PATCH", .path = std::move(path), .body = json::serialize(body)};
+}
+
+// Token buckets that fill up in a second.
+json::object RateLimiter(const DiskLimits& limits) {
+  json::object limiter;
+  const auto bucket = [](std::uint64_t size) {
+    return json::object{{"size", size}, {"refill_time", 1000}};
+  };
+  if (limits.bytes_per_second != 0) limiter["bandwidth"] = bucket(limits.bytes_per_second);
+  if (limits.operations_per_second != 0) limiter["ops"] = bucket(limits.operations_per_second);
+  return limiter;
+}
+
 // In the order of Firecracker's own documentation; the files are opened at each PUT.
-std::vector<PlannedRequest> Requests(const VmSpec& spec) {
+std::vector<PlannedRequest> Requests(const VmSpec& spec, const DiskLimits& disk) {
   std::vector<PlannedRequest> requests;
   requests.push_back(Put("/machine-config", {{"vcpu_count", spec.cpus},
                                              {"mem_size_mib", spec.memory_mib},
@@ -46,12 +61,14 @@ std::vector<PlannedRequest> Requests(const VmSpec& spec) {
     // A root device adds root=/dev/vda to the command line. With an initrd, the initrd decides.
     // Unsafe caching: a guest's flush does not reach the host's disk, since a sandbox does not
     // outlive a crash of its host; what must last is synced when it is saved.
-    requests.push_back(Put("/drives/rootfs", {{"drive_id", "rootfs"},
-                                              {"path_on_host", kJailRootfs},
-                                              {"is_root_device", spec.initrd.empty()},
-                                              {"is_read_only", spec.rootfs_read_only},
-                                              {"cache_type", "Unsafe"},
-                                              {"io_engine", "Sync"}}));
+    json::object drive = {{"drive_id", "rootfs"},
+                          {"path_on_host", kJailRootfs},
+                          {"is_root_device", spec.initrd.empty()},
+                          {"is_read_only", spec.rootfs_read_only},
+                          {"cache_type", "Unsafe"},
+                          {"io_engine", "Sync"}};
+    if (disk.any()) drive["rate_limiter"] = RateLimiter(disk);
+    requests.push_back(Put("/drives/rootfs", drive));
   }
   if (!spec.tap.empty()) {
     json::object nic = {{"iface_id", "eth0"}, {"host_dev_name", spec.tap}};
@@ -64,14 +81,21 @@ std::vector<PlannedRequest> Requests(const VmSpec& spec) {
 }
 
 // One request and no other before it: all else stands in the state. The last one starts the guest.
-std::vector<PlannedRequest> RestoreRequests(const VmSpec& spec) {
+// Limits of the disk are those of the saved guest, until they are changed: before it goes on.
+std::vector<PlannedRequest> RestoreRequests(const VmSpec& spec, const DiskLimits& disk) {
+  const bool limit = disk.any() && !spec.rootfs.empty();
   // The old name of track_dirty_pages: 1.12 knows no other, later ones take both.
   const json::object load = {
       {"snapshot_path", kJailState},
       {"mem_backend", {{"backend_type", "File"}, {"backend_path", kJailMemory}}},
       {"enable_diff_snapshots", spec.snapshots},
-      {"resume_vm", !spec.start_paused}};
-  return {Put("/snapshot/load", load)};
+      {"resume_vm", !spec.start_paused && !limit}};
+  std::vector<PlannedRequest> requests = {Put("/snapshot/load", load)};
+  if (!limit) return requests;
+  requests.push_back(
+      Patch("/drives/rootfs", {{"drive_id", "rootfs"}, {"rate_limiter", RateLimiter(disk)}}));
+  if (!spec.start_paused) requests.push_back(Patch("/vm", {{"state", "Resumed"}}));
+  return requests;
 }
 
 std::vector<JailBind> Binds(const VmSpec& spec) {
@@ -122,7 +146,8 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   launch.limits = spec.limits;
   launch.stop_grace = spec.stop_grace;
   return LaunchPlan{.launch = std::move(launch),
-                    .requests = spec.state.empty() ? Requests(spec) : RestoreRequests(spec)};
+                    .requests = spec.state.empty() ? Requests(spec, programs.disk)
+                                                   : RestoreRequests(spec, programs.disk)};
 }
 
 }  // namespace tinderbox::vmm::firecracker

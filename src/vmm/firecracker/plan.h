@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "vmm/disk_limits.h"
 #include "vmm/driver.h"
 #include "vmm/host_facts.h"
 
@@ -14,6 +15,7 @@ namespace tinderbox::vmm::firecracker {
 struct Programs {
   std::string firecracker;
   std::string warden;
+  DiskLimits disk = {};
 };
 
 // See Driver::Plan. Pure.

@@ -141,6 +141,33 @@ TEST(FirecrackerPlan, Restore) {
               testing::EndsWith(R"("enable_diff_snapshots":true,"resume_vm":false})"));
 }
 
+TEST(FirecrackerPlan, LimitsOfTheDisk) {
+  Programs programs = kPrograms;
+  programs.disk = {.bytes_per_second = 1000, .operations_per_second = 0};
+  auto plan = MakePlan(Full(), programs, kHost);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_THAT(
+      plan->requests[2].body,
+      testing::EndsWith(R"("rate_limiter":{"bandwidth":{"size":1000,"refill_time":1000}}})"));
+
+  // A restored guest has the limits that it was saved with: they change before it goes on.
+  programs.disk.operations_per_second = 50;
+  VmSpec spec = Full();
+  spec.memory_base = "/pool/t1/memory.img";
+  spec.state = "/pool/t1/vmm.state";
+  plan = MakePlan(spec, programs, kHost);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  ASSERT_EQ(plan->requests.size(), 3U);
+  EXPECT_THAT(plan->requests[0].body, testing::EndsWith(R"("resume_vm":false})"));
+  EXPECT_EQ(plan->requests[1],
+            (PlannedRequest{"PATCH", "/drives/rootfs",
+                            R"({"drive_id":"rootfs","rate_limiter":{"bandwidth":{"size":1000,)"
+                            R"("refill_time":1000},"ops":{"size":50,"refill_time":1000}}})"}));
+  EXPECT_EQ(plan->requests[2], (PlannedRequest{"PATCH", "/vm", R"({"state":"Resumed"})"}));
+  spec.start_paused = true;
+  EXPECT_EQ(MakePlan(spec, programs, kHost)->requests.size(), 2U) << "it stands still";
+}
+
 TEST(FirecrackerPlan, TextIsEscapedInJson) {
   VmSpec spec = Full();
   spec.cmdline = R"(a="b\c")";

@@ -114,7 +114,17 @@ void AddKernel(Arguments& args, const VmSpec& spec, const HostFacts& host,
   args.Add("-append", KernelArgs(spec, host, accelerator));
 }
 
-void AddDevices(Arguments& args, const VmSpec& spec) {
+// Reads and writes together. A burst is what may be done in a tenth of a second, QEMU's default.
+std::string Throttling(const DiskLimits& limits) {
+  std::string text;
+  if (limits.bytes_per_second != 0)
+    text += fmt::format(",throttling.bps-total={}", limits.bytes_per_second);
+  if (limits.operations_per_second != 0)
+    text += fmt::format(",throttling.iops-total={}", limits.operations_per_second);
+  return text;
+}
+
+void AddDevices(Arguments& args, const VmSpec& spec, const DiskLimits& disk) {
   if (!spec.rootfs.empty()) {
     // cache=unsafe: a guest's flush does not reach the host's disk, since a sandbox does not
     // outlive a crash of its host; what must last is synced when it is saved. discard: what the
@@ -123,8 +133,8 @@ void AddDevices(Arguments& args, const VmSpec& spec) {
     // other error.
     args.Add("-drive",
              fmt::format("if=none,id=rootfs,file={},format=raw,cache=unsafe,discard=unmap,"
-                         "read-only={}",
-                         kJailRootfs, spec.rootfs_read_only ? "on" : "off"));
+                         "read-only={}{}",
+                         kJailRootfs, spec.rootfs_read_only ? "on" : "off", Throttling(disk)));
     args.Add("-device", "virtio-blk-device,drive=rootfs");
   }
   if (!spec.tap.empty()) {
@@ -180,7 +190,7 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   AddConsoleAndControl(args);
   // A restored guest has them in its memory; QEMU would only spend milliseconds on reading them.
   if (spec.state.empty()) AddKernel(args, spec, host, accelerator);
-  AddDevices(args, spec);
+  AddDevices(args, spec, programs.disk);
   if (!spec.state.empty()) AddIncoming(args);
 
   LaunchSpec launch;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "vmm/disk_limits.h"
 #include "vmm/driver.h"
 #include "vmm/host_facts.h"
 
@@ -17,6 +18,7 @@ struct Programs {
   // files for writing, and each VM needs one of its own.
   std::string memory_opener = {};
   std::string preload = {};
+  DiskLimits disk = {};
 };
 
 // A second QMP, for IoEvents; it listens before the API socket does.

@@ -119,6 +119,15 @@ TEST(QemuPlan, FullSpecUnderTcg) {
   EXPECT_TRUE(plan->requests.empty());
 }
 
+TEST(QemuPlan, LimitsOfTheDisk) {
+  Programs programs = kPrograms;
+  programs.disk = {.bytes_per_second = 1000, .operations_per_second = 50};
+  const auto plan = MakePlan(Full(), programs, kHost, Accelerator::kTcg);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  EXPECT_THAT(plan->launch.argv,
+              Contains(HasSubstr(",throttling.bps-total=1000,throttling.iops-total=50")));
+}
+
 TEST(QemuPlan, UnderKvmTheGuestKnowsItsClock) {
   const auto plan = MakePlan(Full(), kPrograms, kHost, Accelerator::kKvm);
   ASSERT_TRUE(plan) << plan.error().ToString();
