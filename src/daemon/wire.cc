@@ -197,7 +197,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                      .program = VolumeServerNear(system->warden),
                                      .reserve_bytes = volume_reserve});
   const auto space = system->library->PoolSpace();
-  const auto limits = CapacityOf(config, space ? space->total_bytes : 0);
+  const auto limits = CapacityOf(config, space ? space->most_bytes : 0);
   LimitAllSandboxes(config, limits);
   system->capacity = std::make_unique<sandbox::Capacity>(limits);
   system->manager = TRY(sandbox::OpenManager({.store = *system->store,

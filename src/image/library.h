@@ -190,6 +190,7 @@ class Library {
   struct Space {
     std::uint64_t free_bytes = 0;
     std::uint64_t total_bytes = 0;
+    std::uint64_t most_bytes = 0;  // what total_bytes may grow to
   };
   virtual base::Result<Space> PoolSpace() = 0;
   // To be called before so many bytes are added to the pool: kResourceExhausted where they would

@@ -279,7 +279,7 @@ class FakeLibrary final : public image::Library {
   }
   base::Result<> RemoveTemplate(const std::string&) override { return {}; }
   base::Result<Space> PoolSpace() override {
-    return Space{.free_bytes = free_bytes, .total_bytes = 8ull << 30};
+    return Space{.free_bytes = free_bytes, .total_bytes = 8ull << 30, .most_bytes = 8ull << 30};
   }
   base::Result<> EnsureRoom(std::uint64_t) override { return {}; }
 

@@ -313,13 +313,16 @@ Result<> Pool::EnsureRoom(std::uint64_t bytes) const {
 
 Result<Library::Space> Pool::Space() const {
   const auto pool = TRY(FreeSpace(dir_));
-  Library::Space space{.free_bytes = pool.free, .total_bytes = pool.total};
+  Library::Space space{
+      .free_bytes = pool.free, .total_bytes = pool.total, .most_bytes = pool.total};
   if (has_image_) {
     const auto unbacked = TRY(Unbacked(ImagePath(options_.state_dir)));
     const auto host = TRY(FreeSpace(options_.state_dir));
     const auto usable = host.free > options_.reserve_bytes ? host.free - options_.reserve_bytes : 0;
     // What the host does not hold yet is free only as long as the host has it.
     if (unbacked > usable) space.free_bytes = std::min(space.free_bytes, usable);
+    const auto larger = pool.total + (usable > unbacked ? usable - unbacked : 0);
+    space.most_bytes = std::max(pool.total, std::min(options_.image_bytes, larger));
   }
   return space;
 }
