@@ -241,6 +241,24 @@ base::Result<std::vector<RouteInfo>> RouteSocket::Routes() {
   return routes;
 }
 
+base::Result<std::vector<Ipv4Prefix>> RouteSocket::LocalPrefixes() {
+  nl_cache* raw = nullptr;
+  const int status = rtnl_route_alloc_cache(impl_->socket.get(), AF_INET, 0, &raw);
+  const Cache cache(raw);
+  TRY(impl_->Check(status, "list local routes"));
+  std::vector<Ipv4Prefix> prefixes;
+  for (nl_object* object = nl_cache_get_first(cache.get()); object != nullptr;
+       object = nl_cache_get_next(object)) {
+    auto* const route = reinterpret_cast<rtnl_route*>(object);
+    const auto type = rtnl_route_get_type(route);
+    if (type != RTN_LOCAL && type != RTN_BROADCAST) continue;
+    const Ipv4Prefix prefix = ToPrefix(rtnl_route_get_dst(route));
+    if (rtnl_route_get_table(route) != RT_TABLE_LOCAL && prefix.length != 32) continue;
+    prefixes.push_back(prefix);
+  }
+  return prefixes;
+}
+
 base::Result<std::optional<uid_t>> RouteSocket::TapOwner(const std::string& link) {
   // libnl 3.7 knows nothing of what a "tun" link tells of itself: read the attributes directly.
   const int index = TRY(Index(link));

@@ -62,6 +62,11 @@ class RouteSocket {
   base::Result<std::vector<LinkInfo>> Links();
   // The IPv4 unicast routes of all tables but `local`.
   base::Result<std::vector<RouteInfo>> Routes();
+  // What this namespace takes as its own: the prefixes of the `local` and `broadcast` routes of
+  // table `local` (every address of an interface, and networks that were made local by hand), and
+  // single addresses that other tables (VRFs) make local. Networks that other tables make local are
+  // left out: transparent proxies have 0.0.0.0/0 there.
+  base::Result<std::vector<Ipv4Prefix>> LocalPrefixes();
   // The user that owns a TAP device; no value where the kernel names none.
   base::Result<std::optional<uid_t>> TapOwner(const std::string& link);
 
