@@ -4,16 +4,12 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -29,18 +25,6 @@ using base::Code;
 using base::Error;
 
 constexpr char kForwarding[] = "/proc/sys/net/ipv4/ip_forward";
-
-// The process that listens at `address`, 0 where none can be told.
-pid_t HolderOf(const sockaddr_un& address, socklen_t size) {
-  const sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  ucred peer{};
-  socklen_t peer_size = sizeof(peer);
-  if (!probe || connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
-      getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) != 0) {
-    return 0;
-  }
-  return peer.pid;
-}
 
 bool IsOn(const std::string& path) {
   const auto value = sys::ReadFile(path);
@@ -75,27 +59,6 @@ base::Result<> CheckCapabilities() {
   return {};
 }
 
-base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan) {
-  const std::string name = "tinderbox-network/" + plan.HostTable();
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(), name.size());  // the leading zero: abstract
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  sys::UniqueFd lock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!lock) return base::FailErrno(errno, "make a socket to lock the network prefix");
-  if (bind(lock.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-      listen(lock.get(), 16) == 0) {
-    return lock;
-  }
-  if (errno != EADDRINUSE) return base::FailErrno(errno, "lock the network prefix");
-  const pid_t pid = HolderOf(address, size);
-  const std::string holder = pid != 0 ? fmt::format("process {}", pid) : "another process";
-  return std::unexpected(
-      Error(Code::kFailedPrecondition,
-            fmt::format("lock network table '{}': {} has it", plan.HostTable(), holder))
-          .WithRemedy("Stop that process, or give this one another network prefix."));
-}
-
 base::Result<> CheckHostRoutes(const AddressPlan& plan) {
   sys::RouteSocket route = TRY(sys::RouteSocket::Open());
   std::map<int, std::string> links;
@@ -116,7 +79,7 @@ base::Result<> CheckHostRoutes(const AddressPlan& plan) {
   return {};
 }
 
-base::Result<> PrepareHost(const AddressPlan& plan) {
+base::Result<> TurnForwardingOn() {
   // Written only where it is off: the write also resets other settings of every interface.
   if (!IsOn(kForwarding)) {
     auto written = sys::WriteExisting(kForwarding, "1");
@@ -128,9 +91,16 @@ base::Result<> PrepareHost(const AddressPlan& plan) {
                                              "net.ipv4.ip_forward=1 beforehand."));
     }
   }
-  TRY_CTX(RunNft(RemoveTable(plan.HostTable()) + HostRules(plan)),
-          fmt::format("make nftables table '{}'", plan.HostTable()));
   return {};
+}
+
+base::Result<std::vector<sys::Ipv4Prefix>> HostPrefixes(const AddressPlan& plan) {
+  sys::RouteSocket route = TRY(sys::RouteSocket::Open());
+  std::vector<sys::Ipv4Prefix> prefixes;
+  for (const sys::Ipv4Prefix& prefix : TRY(route.LocalPrefixes())) {
+    if (!IsDenied(plan, prefix)) prefixes.push_back(prefix);
+  }
+  return WithoutOverlaps(std::move(prefixes));
 }
 
 base::Result<> RemoveHostTable(const AddressPlan& plan) {

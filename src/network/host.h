@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "network/address_plan.h"
-#include "sys/fd.h"
+#include "sys/netlink_address.h"
 
 // The host's side of the network: what all slots share.
 namespace tinderbox::network {
@@ -16,15 +16,15 @@ namespace tinderbox::network {
 // kPermissionDenied where the calling thread lacks a capability that all of this needs.
 base::Result<> CheckCapabilities();
 
-// Sole ownership of a prefix in this network namespace: a socket with an abstract name, which the
-// kernel takes away with its holder, however that ends. kFailedPrecondition names the holder's pid.
-base::Result<sys::UniqueFd> LockPrefix(const AddressPlan& plan);
-
 // kFailedPrecondition where a route of the host (other than our own veth pairs') overlaps the CIDR.
 base::Result<> CheckHostRoutes(const AddressPlan& plan);
 
-// Turns IPv4 forwarding on and puts the host's table in place.
-base::Result<> PrepareHost(const AddressPlan& plan);
+// Turns IPv4 forwarding on. What else the host needs is the TableGuard's.
+base::Result<> TurnForwardingOn();
+
+// The host's own IPv4 addresses and networks that the rules do not deny anyway, sorted, without
+// overlaps: those of the calling thread's network namespace.
+base::Result<std::vector<sys::Ipv4Prefix>> HostPrefixes(const AddressPlan& plan);
 
 // Removes the host's table; absence is success.
 base::Result<> RemoveHostTable(const AddressPlan& plan);

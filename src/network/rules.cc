@@ -22,31 +22,33 @@ std::string DeniedSet() {
       fmt::join(DeniedNetworks(), ", "));
 }
 
-// The networks that no other one of `networks` contains, sorted: nftables wants no overlaps.
-std::vector<sys::Ipv4Prefix> WithoutOverlaps(std::vector<sys::Ipv4Prefix> networks) {
-  for (sys::Ipv4Prefix& network : networks) network.address = network.network();
-  std::ranges::sort(networks, {}, [](const sys::Ipv4Prefix& network) {
-    return std::pair(network.address.value, network.length);
-  });
-  std::vector<sys::Ipv4Prefix> kept;
-  for (const sys::Ipv4Prefix& network : networks) {
-    if (kept.empty() || !kept.back().Contains(network.address)) kept.push_back(network);
-  }
-  return kept;
-}
-
-std::string PolicySet(std::string_view name, const std::vector<sys::Ipv4Prefix>& networks) {
+std::string ElementsOf(const std::vector<sys::Ipv4Prefix>& networks) {
   std::vector<std::string> elements;
   for (const sys::Ipv4Prefix& network : WithoutOverlaps(networks)) {
     elements.push_back(network.ToString());
   }
+  return fmt::format("{}", fmt::join(elements, ", "));
+}
+
+// Often empty: most hosts have private addresses alone, and nftables knows no empty list.
+std::string HostSet(const std::vector<sys::Ipv4Prefix>& host) {
+  return fmt::format(
+      "  set host {{\n"
+      "    type ipv4_addr\n"
+      "    flags interval\n"
+      "{}"
+      "  }}\n",
+      host.empty() ? "" : fmt::format("    elements = {{ {} }}\n", ElementsOf(host)));
+}
+
+std::string PolicySet(std::string_view name, const std::vector<sys::Ipv4Prefix>& networks) {
   return fmt::format(
       "  set {} {{\n"
       "    type ipv4_addr\n"
       "    flags interval\n"
       "    elements = {{ {} }}\n"
       "  }}\n",
-      name, fmt::join(elements, ", "));
+      name, ElementsOf(networks));
 }
 
 // What the policy adds to the standing rules: sets, chains, and rules in front of those that
@@ -109,7 +111,8 @@ struct RedirectText {
   std::string forward;
 };
 
-RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
+RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy,
+                        std::uint32_t connections) {
   using Redirect = EgressPolicy::Redirect;
   const bool none_denied = policy.allow_internet && policy.deny.empty();
   if (policy.redirect == Redirect::kNone) return {};
@@ -126,7 +129,8 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
       "  chain redirects {{\n"
       "    type nat hook prerouting priority dstnat; policy accept;\n"
       "{5}"
-      "    iifname \"{0}\" ip daddr != @denied ip daddr != {1} {2}{4} redirect to :{3}\n"
+      "    iifname \"{0}\" ip daddr != @denied ip daddr != @host ip daddr != {1} {2}{4} redirect "
+      "to :{3}\n"
       "  }}\n",
       kTapName, plan.cidr().ToString(), only, kRedirectPort, ports,
       every_port && !none_denied && !policy.dns.empty()
@@ -138,9 +142,10 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
       "ct count over {3} reject with tcp reset\n"
       "    iifname \"{0}\" ip saddr {1} tcp dport {2} ct status dnat ct state new accept\n"
       "    iifname \"{4}\" ct state established,related accept\n",
-      kTapName, kGuestAddress, kRedirectPort, kMostRedirected, kUplinkName);
+      kTapName, kGuestAddress, kRedirectPort, connections, kUplinkName);
   text.output = fmt::format(
       "    oifname \"{0}\" ip daddr @denied reject with icmp type admin-prohibited\n"
+      "    oifname \"{0}\" ip daddr @host reject with icmp type admin-prohibited\n"
       "    oifname \"{0}\" ip daddr {1} reject with icmp type admin-prohibited\n"
       "    oifname \"{0}\" meta skuid 0 {2} accept\n",
       kUplinkName, plan.cidr().ToString(), ports);
@@ -153,9 +158,11 @@ RedirectText RedirectOf(const AddressPlan& plan, const EgressPolicy& policy) {
 
 // From the guest outwards. A connection that this namespace never saw begin (a VM restored from a
 // snapshot still believes in it) is reset, so that the program in the guest learns of it at once.
-std::string ForwardOut(const AddressPlan& plan, const std::string& policy_rules) {
+std::string ForwardOut(const AddressPlan& plan, const std::string& policy_rules,
+                       std::uint32_t connections) {
   return fmt::format(
       "    iifname \"{0}\" ip daddr @denied reject with icmp type admin-prohibited\n"
+      "    iifname \"{0}\" ip daddr @host reject with icmp type admin-prohibited\n"
       "    iifname \"{0}\" ip daddr {1} reject with icmp type admin-prohibited\n"
       "{4}"
       "    iifname \"{0}\" oifname \"{2}\" ct state established,related accept\n"
@@ -165,7 +172,7 @@ std::string ForwardOut(const AddressPlan& plan, const std::string& policy_rules)
       "reject with icmp type admin-prohibited\n"
       "    iifname \"{0}\" oifname \"{2}\" ct state new accept\n"
       "    iifname \"{2}\" oifname \"{0}\" ct state established,related accept\n",
-      kTapName, plan.cidr().ToString(), kUplinkName, kMostConnections, policy_rules);
+      kTapName, plan.cidr().ToString(), kUplinkName, connections, policy_rules);
 }
 
 }  // namespace
@@ -178,22 +185,59 @@ const std::vector<std::string>& DeniedNetworks() {
   return networks;
 }
 
+bool IsDenied(const AddressPlan& plan, const sys::Ipv4Prefix& prefix) {
+  static const std::vector<sys::Ipv4Prefix> denied = [] {
+    std::vector<sys::Ipv4Prefix> networks;
+    for (const std::string& text : DeniedNetworks()) {
+      networks.push_back(sys::Ipv4Prefix::Parse(text).value());
+    }
+    return networks;
+  }();
+  const auto covers = [&](const sys::Ipv4Prefix& network) {
+    return network.length <= prefix.length && network.Contains(prefix.address);
+  };
+  return covers(plan.cidr()) || std::ranges::any_of(denied, covers);
+}
+
+std::vector<sys::Ipv4Prefix> WithoutOverlaps(std::vector<sys::Ipv4Prefix> networks) {
+  for (sys::Ipv4Prefix& network : networks) network.address = network.network();
+  std::ranges::sort(networks, {}, [](const sys::Ipv4Prefix& network) {
+    return std::pair(network.address.value, network.length);
+  });
+  std::vector<sys::Ipv4Prefix> kept;
+  for (const sys::Ipv4Prefix& network : networks) {
+    if (kept.empty() || !kept.back().Contains(network.address)) kept.push_back(network);
+  }
+  return kept;
+}
+
+std::string ReplaceHostPrefixes(const std::vector<sys::Ipv4Prefix>& host) {
+  std::string commands = fmt::format("flush set inet {} host\n", kInnerTable);
+  if (!host.empty()) {
+    commands += fmt::format("add element inet {} host {{ {} }}\n", kInnerTable, ElementsOf(host));
+  }
+  return commands;
+}
+
 std::string RemoveTable(const std::string& table) {
   return fmt::format("table inet {0} {{}}\ndelete table inet {0}\n", table);
 }
 
-std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
+std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy, const SlotFacts& facts) {
   const bool nothing = !policy.allow_internet && policy.allow.empty() && policy.dns.empty() &&
                        policy.redirect == EgressPolicy::Redirect::kNone;
   const PolicyText text = nothing ? PolicyText{} : TextOf(policy);
-  const RedirectText redirect = RedirectOf(plan, policy);
+  // Every redirected connection is one of the gateway's to the outside, which nothing else counts.
+  const std::uint32_t redirected = std::min(kMostRedirected, facts.connections / 2);
+  const RedirectText redirect = RedirectOf(plan, policy, redirected);
+  const std::uint32_t direct = facts.connections - (redirect.chain.empty() ? 0 : redirected);
   const std::string forward =
       !nothing
-          ? ForwardOut(plan, redirect.forward + text.forward)
+          ? ForwardOut(plan, redirect.forward + text.forward, direct)
           : fmt::format("    iifname \"{}\" reject with icmp type admin-prohibited\n", kTapName);
   return fmt::format(
       "table inet {table} {{\n"
-      "{denied}{sets}{chains}{redirects}"
+      "{denied}{host}{sets}{chains}{redirects}"
       // Before connection tracking: what is not IPv4 of the guest's own address costs nothing.
       "  chain prerouting {{\n"
       "    type filter hook prerouting priority raw; policy drop;\n"
@@ -222,8 +266,9 @@ std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
       "    oifname \"{uplink}\" masquerade\n"
       "  }}\n"
       "}}\n",
-      fmt::arg("table", kInnerTable), fmt::arg("denied", DeniedSet()), fmt::arg("sets", text.sets),
-      fmt::arg("tap", kTapName), fmt::arg("uplink", kUplinkName), fmt::arg("guest", kGuestAddress),
+      fmt::arg("table", kInnerTable), fmt::arg("denied", DeniedSet()),
+      fmt::arg("host", HostSet(facts.host)), fmt::arg("sets", text.sets), fmt::arg("tap", kTapName),
+      fmt::arg("uplink", kUplinkName), fmt::arg("guest", kGuestAddress),
       fmt::arg("chains", text.chains), fmt::arg("redirects", redirect.chain),
       fmt::arg("redirect_input", redirect.input), fmt::arg("redirect_output", redirect.output),
       fmt::arg("forward", forward));

@@ -16,10 +16,20 @@ using ::testing::IsEmpty;
 
 AddressPlan Plan() { return AddressPlan::Make({.prefix = "tb", .cidr = "10.211.0.0/16"}).value(); }
 
+std::string SlotRules(const AddressPlan& plan, const EgressPolicy& policy) {
+  return network::SlotRules(plan, policy, {});
+}
+
 constexpr char kDenied[] = R"(  set denied {
     type ipv4_addr
     flags interval
     elements = { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4 }
+  }
+)";
+
+constexpr char kHost[] = R"(  set host {
+    type ipv4_addr
+    flags interval
   }
 )";
 
@@ -51,8 +61,9 @@ constexpr char kSlotTail[] = R"(  }
 
 TEST(SlotRules, LetTheInternetThrough) {
   const std::string expected =
-      std::string("table inet tinderbox {\n") + kDenied + kSlotHead +
+      std::string("table inet tinderbox {\n") + kDenied + kHost + kSlotHead +
       R"(    iifname "tap0" ip daddr @denied reject with icmp type admin-prohibited
+    iifname "tap0" ip daddr @host reject with icmp type admin-prohibited
     iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
     iifname "tap0" oifname "eth0" ct state established,related accept
     iifname "tap0" oifname "eth0" ct state new tcp flags & (fin | syn | rst | ack) != syn reject with tcp reset
@@ -64,9 +75,9 @@ TEST(SlotRules, LetTheInternetThrough) {
 }
 
 TEST(SlotRules, DenyEverything) {
-  const std::string expected = std::string("table inet tinderbox {\n") + kDenied + kSlotHead +
-                               "    iifname \"tap0\" reject with icmp type admin-prohibited\n" +
-                               kSlotTail;
+  const std::string expected =
+      std::string("table inet tinderbox {\n") + kDenied + kHost + kSlotHead +
+      "    iifname \"tap0\" reject with icmp type admin-prohibited\n" + kSlotTail;
   EXPECT_EQ(SlotRules(Plan(), {.allow_internet = false}), expected);
 }
 
@@ -82,7 +93,7 @@ TEST(SlotRules, DenyNetworksButTheExceptions) {
       {.deny = Networks({"0.0.0.0/0"}),
        .allow = Networks({"198.51.100.0/24", "192.0.2.1/32", "198.51.100.7/32", "192.0.2.1/32"})});
   EXPECT_THAT(
-      rules, HasSubstr(std::string("table inet tinderbox {\n") + kDenied +
+      rules, HasSubstr(std::string("table inet tinderbox {\n") + kDenied + kHost +
                        R"(  set policy_deny {
     type ipv4_addr
     flags interval
@@ -101,11 +112,37 @@ TEST(SlotRules, DenyNetworksButTheExceptions) {
   }
 )" + kSlotHead +
                        R"(    iifname "tap0" ip daddr @denied reject with icmp type admin-prohibited
+    iifname "tap0" ip daddr @host reject with icmp type admin-prohibited
     iifname "tap0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
     iifname "tap0" jump policy_out
     oifname "tap0" jump policy_in
     iifname "tap0" oifname "eth0" ct state established,related accept
 )"));
+}
+
+TEST(SlotRules, DenyTheHostAndBoundConnections) {
+  const std::string rules = network::SlotRules(
+      Plan(), {}, {.host = Networks({"203.0.113.9/32", "198.51.100.0/24"}), .connections = 300});
+  EXPECT_THAT(rules, HasSubstr("    elements = { 198.51.100.0/24, 203.0.113.9/32 }\n"));
+  EXPECT_THAT(rules, HasSubstr("ct count over 300 reject"));
+  const std::string redirected = network::SlotRules(
+      Plan(), {.redirect = EgressPolicy::Redirect::kAll}, {.host = {}, .connections = 300});
+  EXPECT_THAT(redirected, HasSubstr("ct count over 150 reject with icmp"));
+  EXPECT_THAT(redirected, HasSubstr("ct count over 150 reject with tcp reset"));
+  EXPECT_EQ(ReplaceHostPrefixes(Networks({"203.0.113.9/32"})),
+            "flush set inet tinderbox host\n"
+            "add element inet tinderbox host { 203.0.113.9/32 }\n");
+  EXPECT_EQ(ReplaceHostPrefixes({}), "flush set inet tinderbox host\n");
+}
+
+TEST(IsDenied, KnowsWhatTheRulesDenyAnyway) {
+  const auto plan = AddressPlan::Make({.prefix = "tb", .cidr = "203.0.113.0/24", .max_slots = 8});
+  for (const char* denied : {"10.1.2.3/32", "10.0.0.0/8", "203.0.113.77/32", "127.0.0.1/32"}) {
+    EXPECT_TRUE(IsDenied(plan.value(), sys::Ipv4Prefix::Parse(denied).value())) << denied;
+  }
+  for (const char* open : {"192.0.2.1/32", "8.0.0.0/5", "0.0.0.0/0", "203.0.112.0/23"}) {
+    EXPECT_FALSE(IsDenied(plan.value(), sys::Ipv4Prefix::Parse(open).value())) << open;
+  }
 }
 
 using Redirect = EgressPolicy::Redirect;
@@ -132,7 +169,7 @@ TEST(SlotRules, RedirectWhatIsDeniedAndNothingElse) {
   }
   chain redirects {
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "tap0" ip daddr != @denied ip daddr != 10.211.0.0/16 ip daddr != @policy_allow ip daddr @policy_deny tcp dport { 80, 443 } redirect to :15001
+    iifname "tap0" ip daddr != @denied ip daddr != @host ip daddr != 10.211.0.0/16 ip daddr != @policy_allow ip daddr @policy_deny tcp dport { 80, 443 } redirect to :15001
   }
 )"));
   EXPECT_THAT(rules, HasSubstr(R"(    iifname "tap0" meta l4proto icmp ct state related accept
@@ -143,6 +180,7 @@ TEST(SlotRules, RedirectWhatIsDeniedAndNothingElse) {
 )"));
   EXPECT_THAT(rules, HasSubstr(R"(    oifname "tap0" ip daddr 169.254.0.21 accept
     oifname "eth0" ip daddr @denied reject with icmp type admin-prohibited
+    oifname "eth0" ip daddr @host reject with icmp type admin-prohibited
     oifname "eth0" ip daddr 10.211.0.0/16 reject with icmp type admin-prohibited
     oifname "eth0" meta skuid 0 tcp dport { 80, 443 } accept
   }
@@ -153,8 +191,10 @@ TEST(SlotRules, RedirectWhatIsDeniedAndNothingElse) {
 
 TEST(SlotRules, RedirectAllButNotIntoPrivateNetworks) {
   const std::string rules = SlotRules(Plan(), {.redirect = Redirect::kAll});
-  EXPECT_THAT(rules, HasSubstr("iifname \"tap0\" ip daddr != @denied ip daddr != 10.211.0.0/16 "
-                               "tcp dport { 80, 443 } redirect to :15001\n"));
+  EXPECT_THAT(
+      rules,
+      HasSubstr("iifname \"tap0\" ip daddr != @denied ip daddr != @host ip daddr != 10.211.0.0/16 "
+                "tcp dport { 80, 443 } redirect to :15001\n"));
   EXPECT_THAT(rules, HasSubstr("    iifname \"tap0\" udp dport 443 reject"));
 }
 
@@ -164,7 +204,7 @@ TEST(SlotRules, RedirectEveryPortButThoseOfNameServers) {
                                                .dns = {sys::Ipv4::Parse("192.0.2.53").value()}});
   EXPECT_THAT(rules, HasSubstr(R"(
     iifname "tap0" ip daddr @policy_dns tcp dport { 53, 853 } accept
-    iifname "tap0" ip daddr != @denied ip daddr != 10.211.0.0/16 meta l4proto tcp redirect to :15001
+    iifname "tap0" ip daddr != @denied ip daddr != @host ip daddr != 10.211.0.0/16 meta l4proto tcp redirect to :15001
 )"));
   EXPECT_THAT(rules, HasSubstr("    oifname \"eth0\" meta skuid 0 meta l4proto tcp accept\n"));
 }

@@ -7,23 +7,18 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <mutex>
-#include <optional>
-#include <set>
-#include <thread>
+#include <chrono>
 #include <utility>
 
-#include "base/log.h"
 #include "network/address_plan.h"
+#include "network/conntrack.h"
 #include "network/dial.h"
 #include "network/host.h"
+#include "network/slot_pool_impl.h"
 #include "network/slot_setup.h"
 #include "sys/netns.h"
 
 namespace tinderbox::network {
-namespace {
 
 using base::Code;
 using base::Error;
@@ -31,38 +26,12 @@ using base::Result;
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-// The pool's own work waits until nobody has acquired for so long: both contend for the kernel's
-// one lock on network devices.
-constexpr milliseconds kCalm{100};
-// But no longer than this, however long the burst lasts.
-constexpr milliseconds kLongestDelay{1000};
-// After a slot could not be made ahead.
-constexpr milliseconds kRetryAfter{5000};
+namespace {
+
 // An Acquire waits so long for a slot that is being removed, where all others are in use.
 constexpr milliseconds kPatience{10000};
 // What the destructor may take.
 constexpr milliseconds kLastChores{10000};
-
-enum class Use {
-  kFree,     // nothing of it is on the host, as far as we know
-  kForeign,  // something that we did not make has its names
-  kMaking,   // on its way to kInUse
-  kInUse,
-  kMakingReady,  // on its way to kReady
-  kReady,        // made ahead, with the default policy
-  kRemoving,     // on its way to kFree
-  kLeft,         // could not be removed
-};
-
-struct Entry {
-  Use use = Use::kFree;
-  Clock::time_point rested{};  // until then in quarantine
-};
-
-struct Removal {
-  std::uint32_t index = 0;
-  Clock::time_point due;  // at the latest
-};
 
 Result<> CheckPolicy(const EgressPolicy& policy) {
   const std::size_t networks = policy.allow.size() + policy.deny.size();
@@ -72,82 +41,24 @@ Result<> CheckPolicy(const EgressPolicy& policy) {
                                 kMostPolicyNetworks));
 }
 
-// What the pool's thread does next.
-struct Chore {
-  enum class Kind { kRemove, kMakeReady, kEnd } kind = Kind::kEnd;
-  std::uint32_t index = 0;
-};
+// The limit on one guest. The kernel tracks connections by now: the host's table asks for it.
+std::uint32_t ConnectionsOf(const PoolOptions& options) {
+  if (options.connections != 0) return options.connections;
+  const auto conntrack = ReadConntrack();
+  return conntrack ? ConnectionsPerSlot(conntrack->max, options.max_slots) : kFewestConnections;
+}
 
-class Pool final : public SlotPool {
- public:
-  Pool(AddressPlan plan, const PoolOptions& options, sys::UniqueFd lock);
-  ~Pool() override;
+}  // namespace
 
-  Result<Slot> Acquire(const EgressPolicy& policy) override;
-  Result<Slot> Adopt(std::uint32_t index) override;
-  Result<> Release(std::uint32_t index) override;
-  Result<> SetPolicy(std::uint32_t index, const EgressPolicy& policy) override;
-  Result<std::vector<std::string>> Sweep() override;
-  Result<sys::UniqueFd> Namespace(std::uint32_t index) override;
-  Result<sys::UniqueFd> Dial(std::uint32_t index, std::uint16_t port,
-                             base::Deadline deadline) override;
-
- private:
-  struct Claimed {
-    std::uint32_t index = 0;
-    bool ready = false;
-  };
-
-  // Marks a slot as kMaking. `collision` is what the last try met, if any.
-  Result<Claimed> Claim(const EgressPolicy& policy, const std::optional<Error>& collision);
-  std::optional<Claimed> Pick(bool is_default);  // under mutex_
-  // The lowest free index out of quarantine, else the one that has rested longest; 0: none is free.
-  std::uint32_t PickFree() const;  // under mutex_
-  std::unexpected<Error> NoneLeft(const std::optional<Error>& collision) const;
-  void Settle(std::uint32_t index, Use use);
-  void QueueRemoval(std::uint32_t index);  // under mutex_
-  Result<> CheckIndex(std::uint32_t index) const;
-  Result<> CheckInUse(std::uint32_t index);
-  uid_t UidOf(std::uint32_t index) const { return options_.uid_base + index; }
-
-  Result<std::vector<std::string>> SweepStanding();
-
-  // The pool's thread.
-  void Tend();
-  Chore NextChore();
-  std::optional<Chore> DueChore(Clock::time_point now);  // under mutex_; marks what it returns
-  Clock::time_point NextDue() const;                     // under mutex_
-  void RemoveNow(std::uint32_t index);
-  void MakeReady(std::uint32_t index);
-
-  const AddressPlan plan_;
-  const PoolOptions options_;
-  const sys::UniqueFd lock_;
-
-  // Guards what follows. What touches the host is done outside it, on an entry marked kMaking,
-  // kMakingReady or kRemoving, which nobody else touches.
-  std::mutex mutex_;
-  std::condition_variable settled_;  // an entry has changed
-  std::condition_variable chores_;   // the pool's thread may have something to do
-  std::vector<Entry> entries_;  // by index; [0] unused. Above max_slots only for Sweep and Release.
-  std::set<std::uint32_t> ready_;  // those that are kReady
-  std::deque<Removal> removals_;   // kRemoving, not yet begun
-  int removing_ = 0;               // how many are kRemoving
-  bool making_ready_ = false;      // there is one kMakingReady
-  int waiting_ = 0;                // who waits for removals: they do not wait for calm then
-  bool may_make_ = false;          // Sweep has ended, or Acquire has been called
-  // Sweeps under way: what stands is theirs to look at, and nothing is made ahead in its place.
-  int sweeping_ = 0;
-  Clock::time_point last_acquire_{};
-  Clock::time_point make_due_ = Clock::time_point::max();  // at the latest; max: none is missing
-  Clock::time_point retry_at_{};                           // not earlier
-  std::optional<Clock::time_point> end_by_;                // the pool ends
-
-  std::thread thread_;  // last: it uses all the rest
-};
-
-Pool::Pool(AddressPlan plan, const PoolOptions& options, sys::UniqueFd lock)
-    : plan_(std::move(plan)), options_(options), lock_(std::move(lock)), entries_(kMaxSlots + 1) {
+Pool::Pool(AddressPlan plan, const PoolOptions& options, PrefixLock lock,
+           std::unique_ptr<TableGuard> table)
+    : plan_(std::move(plan)),
+      options_(options),
+      lock_(std::move(lock)),
+      connections_(ConnectionsOf(options)),
+      table_(std::move(table)),
+      rules_(plan_, {.host = {}, .connections = connections_}),
+      entries_(kMaxSlots + 1) {
   // No signal of the process is for this thread: it starts with all of them blocked.
   sigset_t all, usual;
   sigfillset(&all);
@@ -163,6 +74,23 @@ Pool::~Pool() {
   }
   chores_.notify_all();
   thread_.join();
+}
+
+Result<Slot> Pool::Make(std::uint32_t index, const EgressPolicy& policy) {
+  const SlotRuleBook::Draft draft = rules_.Write(policy);
+  auto slot = MakeSlot(plan_, index, draft.rules, UidOf(index));
+  if (slot && !rules_.Applied(index, policy, draft)) watch_->Poke();
+  return slot;
+}
+
+Result<std::vector<std::string>> Pool::Remove(std::uint32_t index) {
+  rules_.Forget(index);
+  return RemoveSlot(plan_, index);
+}
+
+Result<> Pool::ApplyPolicy(std::uint32_t index, const EgressPolicy& policy) {
+  if (!TRY(rules_.Apply(index, policy))) watch_->Poke();
+  return {};
 }
 
 Result<> Pool::CheckIndex(std::uint32_t index) const {
@@ -263,13 +191,14 @@ void Pool::QueueRemoval(std::uint32_t index) {
 
 Result<Slot> Pool::Acquire(const EgressPolicy& policy) {
   TRY(CheckPolicy(policy));
+  TRY_CTX(table_->Ensure(), "acquire a network slot");
   std::optional<Error> collision;
   for (;;) {
     const Claimed claimed = TRY(Claim(policy, collision));
     const std::uint32_t index = claimed.index;
     if (claimed.ready) {
       if (policy != EgressPolicy{}) {
-        if (auto applied = ApplyPolicy(plan_, index, policy); !applied) {
+        if (auto applied = ApplyPolicy(index, policy); !applied) {
           const std::lock_guard lock(mutex_);
           QueueRemoval(index);
           return std::unexpected(std::move(applied).error());
@@ -278,7 +207,7 @@ Result<Slot> Pool::Acquire(const EgressPolicy& policy) {
       Settle(index, Use::kInUse);
       return DescribeSlot(plan_, index, UidOf(index));
     }
-    auto slot = MakeSlot(plan_, index, policy, UidOf(index));
+    auto slot = Make(index, policy);
     if (slot) {
       Settle(index, Use::kInUse);
       return slot;
@@ -309,6 +238,7 @@ Result<Slot> Pool::Adopt(std::uint32_t index) {
     entries_[index].use = Use::kMaking;
   }
   auto slot = InspectSlot(plan_, index);
+  if (slot) rules_.Adopted(index);
   Settle(index, slot ? Use::kInUse : before);
   return slot;
 }
@@ -335,7 +265,10 @@ Result<> Pool::Release(std::uint32_t index) {
 Result<> Pool::SetPolicy(std::uint32_t index, const EgressPolicy& policy) {
   TRY(CheckPolicy(policy));
   TRY(CheckInUse(index));
-  return ApplyPolicy(plan_, index, policy);
+  TRY(ApplyPolicy(index, policy));
+  // Released meanwhile: what was noted is nobody's.
+  if (!CheckInUse(index)) rules_.Forget(index);
+  return {};
 }
 
 Result<std::vector<std::string>> Pool::Sweep() {
@@ -355,6 +288,7 @@ Result<std::vector<std::string>> Pool::Sweep() {
     if (make_due_ == Clock::time_point::max()) make_due_ = Clock::now();
   }
   chores_.notify_one();
+  watch_->Poke();  // for those that were adopted
   return swept;
 }
 
@@ -374,7 +308,7 @@ Result<std::vector<std::string>> Pool::SweepStanding() {
       entries_[index].use = Use::kRemoving;
       ++removing_;
     }
-    const auto removed = RemoveSlot(plan_, index);
+    const auto removed = Remove(index);
     Settle(index, removed ? Use::kFree : before);
     if (removed) {
       words.insert(words.end(), removed->begin(), removed->end());
@@ -395,112 +329,22 @@ Result<sys::UniqueFd> Pool::Dial(std::uint32_t index, std::uint16_t port, base::
   return DialGuest(netns, port, deadline);
 }
 
-// When something may become due by itself.
-Clock::time_point Pool::NextDue() const {
-  const auto calm = last_acquire_ + kCalm;
-  auto next = Clock::time_point::max();
-  if (!removals_.empty()) next = std::min(calm, removals_.front().due);
-  if (may_make_ && sweeping_ == 0 && ready_.size() < options_.ready) {
-    next = std::min(next, std::max(std::min(calm, make_due_), retry_at_));
-  }
-  return next;
-}
-
-std::optional<Chore> Pool::DueChore(Clock::time_point now) {
-  const bool calm = now >= last_acquire_ + kCalm;
-  if (!removals_.empty() && (calm || waiting_ > 0 || end_by_ || now >= removals_.front().due)) {
-    const std::uint32_t index = removals_.front().index;
-    removals_.pop_front();
-    return Chore{Chore::Kind::kRemove, index};
-  }
-  if (end_by_) {
-    if (ready_.empty()) return Chore{};
-    const std::uint32_t index = *ready_.begin();
-    ready_.erase(ready_.begin());
-    entries_[index].use = Use::kRemoving;
-    ++removing_;
-    return Chore{Chore::Kind::kRemove, index};
-  }
-  if (!may_make_ || sweeping_ > 0 || ready_.size() >= options_.ready) {
-    make_due_ = Clock::time_point::max();
-    return std::nullopt;
-  }
-  if (now < retry_at_ || !(calm || now >= make_due_)) return std::nullopt;
-  const std::uint32_t index = PickFree();
-  if (index == 0 || entries_[index].rested > now) {
-    // Every index is in use or in quarantine. What ends that is heard of, but the quarantine's end.
-    retry_at_ = now + std::max(options_.quarantine, kCalm);
-    return std::nullopt;
-  }
-  entries_[index].use = Use::kMakingReady;
-  making_ready_ = true;
-  make_due_ = now + kLongestDelay;  // of the next one
-  return Chore{Chore::Kind::kMakeReady, index};
-}
-
-Chore Pool::NextChore() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    const auto now = Clock::now();
-    if (end_by_ && now >= *end_by_) return Chore{};
-    if (const auto chore = DueChore(now)) return *chore;
-    const auto next = NextDue();
-    if (next == Clock::time_point::max()) {
-      chores_.wait(lock);
-    } else {
-      chores_.wait_until(lock, next);
-    }
-  }
-}
-
-void Pool::RemoveNow(std::uint32_t index) {
-  const auto removed = RemoveSlot(plan_, index);
-  if (!removed) {
-    base::LogWarning("network: a released slot stays for now",
-                     {{"slot", index}, {"error", removed.error().ToString()}});
-  }
-  Settle(index, removed ? Use::kFree : Use::kLeft);
-}
-
-void Pool::MakeReady(std::uint32_t index) {
-  const auto slot = MakeSlot(plan_, index, {}, UidOf(index));
-  const bool taken = !slot && slot.error().code() == Code::kAlreadyExists;
-  if (!slot && !taken) {
-    base::LogWarning("network: no slot could be made ahead", {{"error", slot.error().ToString()}});
-  }
-  if (!slot && !taken) {
-    const std::lock_guard lock(mutex_);
-    retry_at_ = Clock::now() + kRetryAfter;
-  }
-  Settle(index, slot ? Use::kReady : taken ? Use::kForeign : Use::kFree);
-}
-
-void Pool::Tend() {
-  for (;;) {
-    const Chore chore = NextChore();
-    switch (chore.kind) {
-      case Chore::Kind::kRemove: RemoveNow(chore.index); break;
-      case Chore::Kind::kMakeReady: MakeReady(chore.index); break;
-      case Chore::Kind::kEnd: return;
-    }
-  }
-}
-
-}  // namespace
-
 Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options) {
   AddressPlan plan = TRY_CTX(AddressPlan::Make(options), "open the network pool");
   TRY_CTX(CheckCapabilities(), "open the network pool");
-  sys::UniqueFd lock = TRY_CTX(LockPrefix(plan), "open the network pool");
+  PrefixLock lock = TRY_CTX(PrefixLock::Take(plan), "open the network pool");
   TRY_CTX(CheckHostRoutes(plan), "open the network pool");
-  TRY_CTX(PrepareHost(plan), "open the network pool");
-  return std::make_unique<Pool>(std::move(plan), options, std::move(lock));
+  TRY_CTX(TurnForwardingOn(), "open the network pool");
+  auto table = TRY_CTX(TableGuard::Make(plan), "open the network pool");
+  auto pool = std::make_unique<Pool>(std::move(plan), options, std::move(lock), std::move(table));
+  TRY_CTX(pool->Watch(), "open the network pool");
+  return pool;
 }
 
 Result<> RemoveAll(const PoolOptions& options) {
   const AddressPlan plan = TRY_CTX(AddressPlan::Make(options), "remove the network");
   TRY_CTX(CheckCapabilities(), "remove the network");
-  const sys::UniqueFd lock = TRY_CTX(LockPrefix(plan), "remove the network");
+  const PrefixLock lock = TRY_CTX(PrefixLock::Take(plan), "remove the network");
   const auto slots = TRY_CTX(FindSlots(plan), "remove the network");
   // One that cannot be removed keeps none of the others.
   std::optional<Error> failure;

@@ -45,6 +45,9 @@ struct PoolOptions {
   // So many slots are kept made ahead, with the default policy; 0: none. They count against
   // max_slots only until somebody needs their place.
   std::uint32_t ready = 0;
+  // Connections that one guest may have at the same time; 0: its share of the host's connection
+  // tracking (ConnectionsPerSlot).
+  std::uint32_t connections = 0;
 };
 
 // A namespace ready for a VM. Owned by the pool; a value that names it.
@@ -79,11 +82,25 @@ struct EgressPolicy {
   bool operator==(const EgressPolicy&) const = default;
 };
 
+// How the rules in force compare with those that the pool put in place.
+struct RulesReport {
+  // What differs now: a sentence each, without its full stop. Empty: nothing.
+  std::vector<std::string> host;
+  std::vector<std::string> namespaces;
+  std::size_t compared = 0;       // namespaces
+  std::uint64_t rebuilds = 0;     // how often the host's table had to be rebuilt
+  std::string last_rebuild;       // when and why: "2026-01-02T03:04:05Z: it is missing"
+  std::uint32_t connections = 0;  // the limit on one guest
+};
+
 // Every call may come from any thread that stands in the network namespace in which the pool was
 // opened. A thread of the pool makes slots ahead and removes released ones, one at a time and while
 // nobody acquires. Destroying the pool finishes the removals that were asked for and removes what
 // was made ahead (both for at most some seconds; the next pool's Sweep finds the rest); slots in
 // use stay as they are: VMs outlive the daemon.
+//
+// Another thread of the pool watches the host: it rebuilds the host's table if something changes or
+// removes it, and keeps the host's addresses out of reach of every slot as they come and go.
 class SlotPool {
  public:
   virtual ~SlotPool() = default;
@@ -92,11 +109,13 @@ class SlotPool {
   // default, a fresh one. The TAP is owned by uid_base + index, its neighbour entry for the guest
   // is permanent. kResourceExhausted when all are in use; where some are just being removed, it
   // waits for them. The lowest index out of quarantine is taken; names that something else holds
-  // are passed over, and kAlreadyExists names one where that leaves none.
+  // are passed over, and kAlreadyExists names one where that leaves none. Fails if the host's table
+  // is not as it should be and cannot be rebuilt.
   virtual base::Result<Slot> Acquire(const EgressPolicy& policy) = 0;
   // Marks the slot of a VM that outlived the daemon as in use; checks that its namespace is there.
   // kNotFound or kFailedPrecondition where it is not, or not whole; the slot then stays unused.
-  // Nothing is made ahead before the first Sweep or Acquire, so that nothing is in Adopt's way.
+  // Nothing is made ahead before the first Sweep or Acquire, so that nothing is in Adopt's way. The
+  // slot keeps the rules that it has until SetPolicy; after Sweep they know the host's addresses.
   virtual base::Result<Slot> Adopt(std::uint32_t index) = 0;
   // Gives the slot back and returns at once; namespace, veth and rules are removed in the
   // background, whatever of them is gone already. Until then, and through its quarantine, nobody
@@ -108,6 +127,10 @@ class SlotPool {
   // Everything on the host that bears our prefix and is neither in use nor made ahead is removed,
   // after the removals that were asked for; what was found is returned in words.
   virtual base::Result<std::vector<std::string>> Sweep() = 0;
+
+  // Compares the rules in force with those that should be. Changes nothing; takes a second at most
+  // (with many slots it compares some only).
+  virtual RulesReport CheckRules() { return {}; }
 
   // The namespace of a slot in use, for sockets that shall stand in it.
   virtual base::Result<sys::UniqueFd> Namespace(std::uint32_t index) = 0;
@@ -121,8 +144,8 @@ class SlotPool {
 
 // Makes the host side ready (IPv4 forwarding, the masquerade rule, the table) and returns the pool.
 // Errors carry a remedy (no root, no nftables, CIDR overlaps a route of the host). One pool per
-// prefix and host network namespace: kFailedPrecondition while another process, or this one, has it
-// open.
+// prefix and /run, in whatever network namespaces: kFailedPrecondition while another process, or
+// this one, has it open.
 base::Result<std::unique_ptr<SlotPool>> OpenSlotPool(const PoolOptions& options);
 // Takes away everything that bears the prefix, the host side included (uninstall); refused while a
 // pool of that prefix is open. IPv4 forwarding stays on: whether something else on the host has

@@ -10,6 +10,7 @@
 
 #include "network/nftables.h"
 #include "network/rules.h"
+#include "network/table_guard.h"
 #include "sys/file.h"
 #include "sys/netlink.h"
 #include "sys/netlink_tap.h"
@@ -71,7 +72,7 @@ struct Progress {
 struct SlotSpec {
   const AddressPlan& plan;
   std::uint32_t index;
-  const EgressPolicy& policy;
+  const std::string& rules;
   uid_t uid;
 };
 
@@ -79,7 +80,7 @@ struct SlotSpec {
 Result<> SetUpInside(const SlotSpec& spec, sys::FdRef host, Progress& progress) {
   TRY_CTX(SetInnerOptions(), "set namespace options");
   // The rules stand before the first link is up: there is no moment without them.
-  TRY(RunNft(SlotRules(spec.plan, spec.policy)));
+  TRY(RunNft(spec.rules));
   sys::RouteSocket route = TRY(sys::RouteSocket::Open());
   TRY(route.SetUp("lo"));
   TRY(MakeTap(route, spec.uid));
@@ -135,12 +136,12 @@ Slot DescribeSlot(const AddressPlan& plan, std::uint32_t index, uid_t uid) {
               .uid = uid};
 }
 
-Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy,
+Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const std::string& rules,
                       uid_t uid) {
   const std::string what = fmt::format("make network slot {}", index);
   // Opened now, so that the undo of a failure for want of descriptors needs none.
   sys::RouteSocket route = TRY_CTX(sys::RouteSocket::Open(), what);
-  const SlotSpec spec{.plan = plan, .index = index, .policy = policy, .uid = uid};
+  const SlotSpec spec{.plan = plan, .index = index, .rules = rules, .uid = uid};
   Progress progress;
   auto built = Build(spec, route, progress);
   if (built) return DescribeSlot(plan, index, uid);
@@ -178,15 +179,27 @@ Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index) {
   return DescribeSlot(plan, index, *owner);
 }
 
-Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index, const EgressPolicy& policy) {
-  const std::string what = fmt::format("set the policy of network slot {}", index);
+Result<> RunInSlot(const AddressPlan& plan, std::uint32_t index, const std::string& commands) {
+  const std::string what = fmt::format("set the rules of network slot {}", index);
   const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
   const auto apply = [&]() -> Result<> {
-    TRY(RunNft(RemoveTable(kInnerTable) + SlotRules(plan, policy)));
+    TRY(RunNft(commands));
     return {};
   };
   TRY_CTX(sys::RunInNetNs(netns, apply), what);
   return {};
+}
+
+Result<std::string> ListSlotTable(const AddressPlan& plan, std::uint32_t index) {
+  const std::string what = fmt::format("read the rules of network slot {}", index);
+  const sys::UniqueFd netns = TRY_CTX(sys::OpenNetNs(plan.NetNsName(index)), what);
+  std::string table;
+  const auto list = [&]() -> Result<> {
+    table = TRY(ListTable(kInnerTable));
+    return {};
+  };
+  TRY_CTX(sys::RunInNetNs(netns, list), what);
+  return table;
 }
 
 Result<std::vector<std::string>> RemoveSlot(const AddressPlan& plan, std::uint32_t index) {

@@ -17,18 +17,20 @@ namespace tinderbox::network {
 // The slot's names; touches nothing.
 Slot DescribeSlot(const AddressPlan& plan, std::uint32_t index, uid_t uid);
 
-// Makes namespace, TAP, veth pair and rules. On failure nothing is left. kAlreadyExists where one
-// of its names is taken, by whomever: what stood there is not touched.
-base::Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index,
-                            const EgressPolicy& policy, uid_t uid);
+// Makes namespace, TAP, veth pair and `rules` (SlotRules). On failure nothing is left.
+// kAlreadyExists where one of its names is taken, by whomever: what stood there is not touched.
+base::Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const std::string& rules,
+                            uid_t uid);
 
 // Reads a slot that stands already. kNotFound without its namespace, kFailedPrecondition where the
 // TAP or the veth pair is gone.
 base::Result<Slot> InspectSlot(const AddressPlan& plan, std::uint32_t index);
 
-// Replaces the rules inside the namespace, in one transaction.
-base::Result<> ApplyPolicy(const AddressPlan& plan, std::uint32_t index,
-                           const EgressPolicy& policy);
+// Runs nftables commands inside the namespace, in one transaction. kNotFound without its namespace.
+base::Result<> RunInSlot(const AddressPlan& plan, std::uint32_t index, const std::string& commands);
+
+// The table inside the namespace as nftables prints it; empty if there is none.
+base::Result<std::string> ListSlotTable(const AddressPlan& plan, std::uint32_t index);
 
 // Removes whatever of the slot is there and says in words what that was. A link that has the slot's
 // name but is no veth is not ours: it stays, and the words say so.

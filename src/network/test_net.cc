@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <nftables/libnftables.h>
 #include <poll.h>
 #include <sched.h>
 #include <spawn.h>
@@ -147,6 +148,35 @@ std::string Tool(const std::vector<std::string>& argv) {
   EXPECT_EQ(status, 0) << "command: " << argv[0] << " " << (argv.size() > 1 ? argv[1] : "");
   while (text.ends_with('\n')) text.pop_back();
   return text;
+}
+
+SeizedTable::SeizedTable(const std::string& table) {
+  int hold[2], ready[2];
+  if (pipe2(hold, O_CLOEXEC) != 0 || pipe2(ready, O_CLOEXEC) != 0) std::abort();
+  const std::string commands = fmt::format(
+      "table inet {0} {{}}\ndelete table inet {0}\nadd table inet {0} {{ flags owner; }}\n", table);
+  owner_ = fork();
+  if (owner_ < 0) std::abort();
+  if (owner_ == 0) {
+    // Nothing else of this process, above all no lock, is to live on here.
+    if (dup2(hold[0], 3) != 3 || dup2(ready[1], 4) != 4) _exit(2);
+    close_range(5, ~0u, 0);
+    nft_ctx* const nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    char byte = nft != nullptr && nft_run_cmd_from_buffer(nft, commands.c_str()) == 0 ? '1' : '0';
+    if (write(4, &byte, 1) == 1) (void)!read(3, &byte, 1);
+    _exit(0);
+  }
+  close(hold[0]);
+  close(ready[1]);
+  hold_.Reset(hold[1]);
+  char byte = '0';
+  if (read(ready[0], &byte, 1) != 1 || byte != '1') ADD_FAILURE() << "seize table " << table;
+  close(ready[0]);
+}
+
+SeizedTable::~SeizedTable() {
+  hold_.Reset();
+  waitpid(owner_, nullptr, 0);
 }
 
 int InChild(const std::function<int()>& work) {

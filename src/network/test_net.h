@@ -41,6 +41,21 @@ class PlayedHost {
 // test where it fails.
 std::string Tool(const std::vector<std::string>& argv);
 
+// Takes the place of a table of family inet in the calling thread's network namespace: an empty one
+// of that name, which only its owner (a process that this starts) may change or remove. It goes
+// with this object. So the host's own rules are gone, however often somebody rebuilds them.
+class SeizedTable {
+ public:
+  explicit SeizedTable(const std::string& table);
+  ~SeizedTable();
+  SeizedTable(const SeizedTable&) = delete;
+  SeizedTable& operator=(const SeizedTable&) = delete;
+
+ private:
+  sys::UniqueFd hold_;
+  pid_t owner_ = -1;
+};
+
 // TCP and UDP echo servers in one namespace, bound to every address on some ports. What they are
 // sent comes back with "echo:" in front.
 class EchoServer {
