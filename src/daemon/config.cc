@@ -133,6 +133,7 @@ Result<> ReadNetwork(const toml::table& table, const std::string& source, Config
   reader.Read("dns", out.dns);
   reader.ReadNumber("ready_slots", out.ready_slots, 0, 256);
   reader.Read("ca_file", out.ca_file);
+  reader.ReadNumber("connections", out.connections, 0, 65536);
   return reader.Finish();
 }
 

@@ -37,6 +37,7 @@ struct Config {
     std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
     std::uint32_t ready_slots = 8;
     std::string ca_file;  // PEM: authorities of servers besides the host's own; empty: none
+    std::uint32_t connections = 0;  // of one sandbox at once; 0: its share of the host's table
     bool operator==(const Network&) const = default;
   } network;
 

@@ -72,6 +72,7 @@ cidr = "10.0.0.0/16"
 dns = ["192.0.2.53"]
 ready_slots = 9
 ca_file = "/ca.pem"
+connections = 300
 [limits]
 sandboxes = 7
 cgroup = "tx"
@@ -120,7 +121,8 @@ reserve_mib = 6
   EXPECT_EQ(config->firecracker, "/f");
   EXPECT_EQ(config->qemu, "/q");
   EXPECT_EQ(config->log_level, "debug");
-  EXPECT_EQ(config->network, (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem"}));
+  EXPECT_EQ(config->network,
+            (Config::Network{"tx", "10.0.0.0/16", {"192.0.2.53"}, 9, "/ca.pem", 300}));
   EXPECT_EQ(config->limits, (Config::Limits{7, "tx", false, 100000, std::chrono::seconds(5),
                                             std::chrono::hours(0), 50, 900}));
   EXPECT_EQ(config->host, (Config::Host{8000, 12, 200, 1.5, 8, 2.5}));
@@ -137,7 +139,7 @@ reserve_mib = 6
                           "pool_gib",      "reserve_mib", "kernel_package",  "suite",
                           "base_disk_gib", "ready",       "hot_templates",   "templates",
                           "ready_slots",   "tls_key",     "tls_certificate", "ca_file",
-                          "sparse",        "volume_gib"}) {
+                          "sparse",        "volume_gib",  "connections"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

@@ -12,7 +12,9 @@
 #include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
+#include "daemon/doctor_network.h"
 #include "daemon/host_hardening.h"
 #include "daemon/tested.h"
 #include "sys/cgroup.h"
@@ -247,18 +249,7 @@ std::vector<Check> RunDoctor(const Config& config, System& system) {
                                CheckMemory(),
                                CheckGuestKernel(system),
                                CheckTemplates(system)};
-  const std::vector<std::string> warnings = network::HostWarnings(PoolOptionsOf(config));
-  if (warnings.empty()) {
-    checks.push_back(Ok("network", fmt::format("links in {}, forwarding on", config.network.cidr)));
-  }
-  for (const std::string& warning : warnings) {
-    // The first sentence tells what is wrong, the rest what to do.
-    const auto end = std::min(warning.find(". "), warning.size());
-    const std::string rest = end < warning.size() ? warning.substr(end + 2) : "";
-    checks.push_back(
-        Warn("network", warning.substr(0, end),
-             rest.empty() ? "Give the host that route, if sandboxes shall have one." : rest));
-  }
+  for (Check& check : CheckNetwork(config, *system.slots)) checks.push_back(std::move(check));
   checks.push_back(CheckApi(config));
   for (Check& check : CheckHardening()) checks.push_back(std::move(check));
   return checks;

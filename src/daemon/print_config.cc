@@ -37,6 +37,7 @@ void PrintConfig(const Config& config) {
   text("cidr", config.network.cidr);
   fmt::print("dns = {}\nready_slots = {}\n", config.network.dns, config.network.ready_slots);
   text("ca_file", config.network.ca_file);
+  fmt::print("connections = {}\n", config.network.connections);
   fmt::print("\n[limits]\nsandboxes = {}\n", config.limits.sandboxes);
   text("cgroup", config.limits.cgroup);
   fmt::print("enforce = {}\nuid_base = {}\nboot_seconds = {}\nkeep_dead_hours = {}\n",

@@ -68,6 +68,7 @@ network::PoolOptions PoolOptionsOf(const Config& config) {
   options.max_slots = std::min<std::uint32_t>(config.limits.sandboxes + 64, 16384);
   options.uid_base = config.limits.uid_base;
   options.ready = config.network.ready_slots;
+  options.connections = config.network.connections;
   return options;
 }
 
