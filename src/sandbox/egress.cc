@@ -285,6 +285,8 @@ Result<> ManagerImpl::TakeUpRules(Sandbox& sandbox) {
   const store::SandboxRecord record = sandbox.record();
   if (record.network_pending) return ApplyRules(sandbox, {});
   const NetworkRules rules = TRY(RulesOf(record));
+  // An earlier release, or an administrator, may have left other rules there.
+  TRY(options_.slots.SetPolicy(record.slot, PolicyOf(options_, rules)));
   if (!rules.by_gateway()) return {};
   return ServeAtGateway(options_, record.slot, rules);
 }
