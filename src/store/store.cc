@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <ctime>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "base/id.h"
+#include "base/split.h"
 #include "store/internal/event_table.h"
 #include "store/internal/json_map.h"
 #include "store/internal/migrations.h"
@@ -42,11 +44,11 @@ constexpr char kColumns[] =
     "slot, uid, run_dir, exit_code, exit_detail, timings, started_by, on_timeout, auto_pause_mode, "
     "auto_resume, pause_mode, agent_silent, allow_out, deny_out, network_pending, "
     "allow_names, dns_servers, transforms, traffic_token, mask_host, https_ports, volume_mounts, "
-    "execution_id, execution_at";
+    "execution_id, execution_at, warden_pid, warden_start, boot_id";
 constexpr char kParameters[] =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "
     "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, "
-    "?39, ?40, ?41, ?42";
+    "?39, ?40, ?41, ?42, ?43, ?44, ?45";
 
 std::string ToJson(const List& list) {
   return boost::json::serialize(boost::json::array(list.begin(), list.end()));
@@ -123,7 +125,8 @@ void BindRecord(Statement& s, const SandboxRecord& r) {
   }
   s.Bind(36, r.transforms).Bind(37, r.traffic_token).Bind(38, r.mask_host);
   s.Bind(39, ToJson(r.https_ports)).Bind(40, MapToJson(r.volume_mounts));
-  s.Bind(41, r.execution_id).Bind(42, r.execution_at);
+  s.Bind(41, r.execution_id).Bind(42, r.execution_at).Bind(43, r.warden_pid);
+  s.Bind(44, r.warden_start).Bind(45, r.boot_id);
 }
 
 Result<SandboxRecord> ReadRecord(const Statement& s) {
@@ -179,7 +182,50 @@ Result<SandboxRecord> ReadRecord(const Statement& s) {
       TRY_CTX(MapFromJson(s.Text(39)), fmt::format("read volume mounts of sandbox '{}'", r.id));
   r.execution_id = s.Text(40);
   r.execution_at = s.Integer(41);
+  r.warden_pid = s.Integer(42);
+  r.warden_start = s.Integer(43);
+  r.boot_id = s.Text(44);
   return r;
+}
+
+// Column names out of kColumns, each put into `format`, which may have it twice.
+std::string EachColumn(std::string_view format, const List& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    if (!text.empty()) text += ", ";
+    text += fmt::format(fmt::runtime(format), name);
+  }
+  return text;
+}
+
+List ColumnNames() {
+  List names;
+  for (std::string_view name : base::Split(kColumns, ',')) {
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    names.emplace_back(name);
+  }
+  return names;
+}
+
+// The columns that an exported record has, all of which must be known here.
+Result<List> ColumnsOf(const std::string& json) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(json, error);
+  if (error || !value.is_object()) {
+    return Fail(Code::kDataLoss, "read a sandbox's record: it is not a JSON object");
+  }
+  const List known = ColumnNames();
+  List columns;
+  for (const auto& [key, unused] : value.as_object()) {
+    if (std::ranges::find(known, std::string_view(key)) == known.end()) {
+      return Fail(Code::kDataLoss,
+                  fmt::format("read a sandbox's record: it has an unknown field '{}'",
+                              std::string_view(key).substr(0, 40)));
+    }
+    columns.emplace_back(key);
+  }
+  if (columns.empty()) return Fail(Code::kDataLoss, "read a sandbox's record: it is empty");
+  return columns;
 }
 
 Result<std::string> Sha256Hex(std::string_view text) {
@@ -229,9 +275,9 @@ class SqliteStore final : public Store {
     const std::lock_guard lock(mutex_);
     auto transaction = TRY(BeginFor(event));
     Statement s = TRY(database_.Prepare(fmt::format(
-        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?43", kColumns, kParameters)));
+        "UPDATE sandboxes SET ({}) = ({}) WHERE id = ?1 AND state = ?46", kColumns, kParameters)));
     BindRecord(s, record);
-    s.Bind(43, expected_state);
+    s.Bind(46, expected_state);
     TRY_CTX(s.Step(), fmt::format("record sandbox '{}'", record.id));
     if (database_.changes() == 1) return Commit(transaction, event);
     Statement now = TRY(database_.Prepare("SELECT state FROM sandboxes WHERE id = ?1"));
@@ -250,6 +296,40 @@ class SqliteStore final : public Store {
     TRY_CTX(s.Step(), fmt::format("forget sandbox '{}'", id));
     if (database_.changes() == 0) return {};
     return Commit(transaction, event);
+  }
+
+  Result<std::string> ExportSandbox(std::string_view id) override {
+    const std::lock_guard lock(mutex_);
+    Statement s =
+        TRY(database_.Prepare(fmt::format("SELECT json_object({}) FROM sandboxes WHERE id = ?1",
+                                          EachColumn("'{0}', {0}", ColumnNames()))));
+    s.Bind(1, id);
+    if (!TRY(s.Step())) return NoSandbox(id);
+    return s.Text(0);
+  }
+
+  // By way of a row that is never committed: what a column that is missing stands for, and of which
+  // type it is, only the schema knows.
+  Result<SandboxRecord> ParseSandbox(const std::string& json) override {
+    const List columns = TRY(ColumnsOf(json));
+    const std::lock_guard lock(mutex_);
+    const auto rolled_back = TRY(Transaction::Begin(database_));
+    Statement same =
+        TRY(database_.Prepare("DELETE FROM sandboxes WHERE id = json_extract(?1, '$.id')"));
+    same.Bind(1, json);
+    TRY(same.Step());
+    Statement in = TRY(database_.Prepare(
+        fmt::format("INSERT INTO sandboxes ({}) SELECT {}", EachColumn("{}", columns),
+                    EachColumn("json_extract(?1, '$.{0}')", columns))));
+    in.Bind(1, json);
+    if (const auto inserted = in.Step(); !inserted) {
+      return Fail(Code::kDataLoss, "read a sandbox's record: " + inserted.error().message());
+    }
+    Statement out = TRY(database_.Prepare(
+        fmt::format("SELECT {} FROM sandboxes WHERE id = json_extract(?1, '$.id')", kColumns)));
+    out.Bind(1, json);
+    if (!TRY(out.Step())) return Fail(Code::kInternal, "read a sandbox's record");
+    return ReadRecord(out);
   }
 
   Result<> RecordEvent(const EventRecord& event) override {
@@ -391,8 +471,7 @@ Result<std::unique_ptr<Store>> OpenStore(const std::string& path) {
   if (check != "ok") {
     return std::unexpected(
         base::Error(Code::kDataLoss, fmt::format("open database '{}': {}", path, check))
-            .WithRemedy("The daemon's database is damaged. Stop the daemon, move the file away "
-                        "together with its -wal and -shm neighbours, and start again."));
+            .WithRemedy(std::string(internal::kDamagedRemedy)));
   }
   TRY(internal::Migrate(database));
   return std::make_unique<SqliteStore>(std::move(database));

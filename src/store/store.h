@@ -69,6 +69,11 @@ struct SandboxRecord {
   bool agent_silent = false;      // its agent did not answer when it was paused
   std::string execution_id;       // of its present or last life: a UUID, new at every start
   std::int64_t execution_at = 0;  // when that began
+  // Which process its VM is, whatever becomes of run_dir: the warden, by pid, start time (clock
+  // ticks after boot) and boot. 0 and empty: it has no VM.
+  std::int64_t warden_pid = 0;
+  std::int64_t warden_start = 0;
+  std::string boot_id;
 };
 
 // One volume: a directory that outlives sandboxes. See volume/volumes.h.
@@ -77,6 +82,7 @@ struct VolumeRecord {
   std::string name;
   std::string token;  // whoever bears it may read and write its content
   std::int64_t created_at = 0;
+  bool operator==(const VolumeRecord&) const = default;
 };
 
 class Store {
@@ -94,6 +100,11 @@ class Store {
   // Absence is success, and then there is no event.
   virtual base::Result<> DeleteSandbox(std::string_view id,
                                        const std::optional<EventRecord>& event = {}) = 0;
+  // A sandbox's record as one JSON object, to be kept beside the sandbox's data. kNotFound.
+  virtual base::Result<std::string> ExportSandbox(std::string_view id) = 0;
+  // The record that ExportSandbox wrote, by this or an earlier version. Stores nothing. kDataLoss:
+  // it cannot be read.
+  virtual base::Result<SandboxRecord> ParseSandbox(const std::string& json) = 0;
   // An event that changes no record.
   virtual base::Result<> RecordEvent(const EventRecord& event) = 0;
 

@@ -104,7 +104,10 @@ SandboxRecord Sample(const std::string& id) {
           .exit_detail = "signal: killed",
           .timings = R"({"boot":3.5})",
           .execution_id = "0b0e7c5e-0000-4000-8000-000000000001",
-          .execution_at = 1764000000456};
+          .execution_at = 1764000000456,
+          .warden_pid = 4711,
+          .warden_start = 123456789012,
+          .boot_id = "a boot"};
 }
 
 void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
@@ -144,6 +147,9 @@ void ExpectSame(const SandboxRecord& a, const SandboxRecord& b) {
   EXPECT_EQ(a.timings, b.timings);
   EXPECT_EQ(a.execution_id, b.execution_id);
   EXPECT_EQ(a.execution_at, b.execution_at);
+  EXPECT_EQ(a.warden_pid, b.warden_pid);
+  EXPECT_EQ(a.warden_start, b.warden_start);
+  EXPECT_EQ(a.boot_id, b.boot_id);
 }
 
 TEST_F(StoreTest, EveryFieldSurvivesAReopening) {
@@ -156,6 +162,28 @@ TEST_F(StoreTest, EveryFieldSurvivesAReopening) {
   sample.metadata.clear();
   ASSERT_TRUE(store->UpdateSandbox(sample, "creating"));
   ExpectSame(Open()->GetSandbox("i1").value(), sample);
+}
+
+TEST_F(StoreTest, ARecordKeptBesideItsDataIsReadAsItWas) {
+  auto store = Open();
+  SandboxRecord record = Sample("i1");
+  ASSERT_TRUE(store->InsertSandbox(record));
+  const auto json = store->ExportSandbox(record.id);
+  ASSERT_TRUE(json) << json.error().ToString();
+  record.cause = "changed since";
+  ASSERT_TRUE(store->UpdateSandbox(record, record.state));
+  const auto read = store->ParseSandbox(*json);
+  ASSERT_TRUE(read) << read.error().ToString();
+  ExpectSame(*read, Sample("i1"));
+  EXPECT_EQ(store->GetSandbox(record.id)->cause, "changed since");  // nothing was stored
+  // An earlier version wrote fewer fields.
+  const auto fewer = std::regex_replace(*json, std::regex(",\"boot_id\":\"[^\"]*\""), "");
+  ASSERT_NE(fewer, *json);
+  EXPECT_EQ(store->ParseSandbox(fewer)->boot_id, "");
+  for (const std::string bad : {"", "[]", "{}", "{\"id\":\"i1\"}", "{\"x');--\":1}"}) {
+    EXPECT_EQ(store->ParseSandbox(bad).error().code(), Code::kDataLoss) << bad;
+  }
+  EXPECT_EQ(store->ExportSandbox("none").error().code(), Code::kNotFound);
 }
 
 TEST_F(StoreTest, AnIdIsTakenOnce) {

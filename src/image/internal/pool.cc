@@ -175,11 +175,11 @@ Result<> MountImage(const std::string& state_dir) {
   auto error = base::Error::FromErrno(
       err, fmt::format("mount pool image '{}' ({}) on '{}'", path, device.path, pool));
   if (err == EUCLEAN || err == EINVAL || err == EIO) {
-    return std::unexpected(
-        base::Error(Code::kDataLoss, error.ToString())
-            .WithRemedy(fmt::format("The image is damaged: run 'xfs_repair {}', or remove it to "
-                                    "begin anew (templates and sandboxes in it are lost).",
-                                    path)));
+    return std::unexpected(base::Error(Code::kDataLoss, error.ToString())
+                               .WithRemedy(fmt::format(
+                                   "The image is damaged. It holds all volumes and sandboxes: copy "
+                                   "it to a safe place, then run 'xfs_repair {}'.",
+                                   path)));
   }
   return std::unexpected(
       std::move(error).WithRemedy("The host's kernel must have XFS ('modprobe xfs')."));

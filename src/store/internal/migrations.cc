@@ -114,6 +114,11 @@ CREATE TABLE sandbox_events (
 CREATE INDEX sandbox_events_of ON sandbox_events (sandbox_id, number);
 CREATE INDEX sandbox_events_at ON sandbox_events (at);
 )",
+    R"(
+ALTER TABLE sandboxes ADD COLUMN warden_pid INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sandboxes ADD COLUMN warden_start INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sandboxes ADD COLUMN boot_id TEXT NOT NULL DEFAULT '';
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
@@ -138,19 +143,25 @@ base::Result<> CheckOwner(Database& database, long version) {
 
 int SchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
 
-base::Result<> Migrate(Database& database) {
+base::Result<> CheckVersion(Database& database) {
   const long found = TRY(PragmaNumber(database, "PRAGMA user_version"));
   TRY(CheckOwner(database, found));
-  if (found > SchemaVersion() || found < 0) {
-    return std::unexpected(
-        base::Error(Code::kFailedPrecondition,
-                    fmt::format("open database '{}': its schema has version {}, this program knows "
-                                "versions up to {}",
-                                database.path(), found, SchemaVersion()))
-            .WithRemedy(
-                "It was written by a newer tinderboxd: install that version or a later one."));
-  }
-  for (long version = found; version < SchemaVersion(); ++version) {
+  if (found <= SchemaVersion() && found >= 0) return {};
+  return std::unexpected(
+      base::Error(Code::kFailedPrecondition,
+                  fmt::format("open database '{}': its schema has version {}, this program knows "
+                              "versions up to {}",
+                              database.path(), found, SchemaVersion()))
+          .WithRemedy(
+              "It was written by a newer tinderboxd: install that version or a later one."));
+}
+
+base::Result<> Migrate(Database& database) { return MigrateTo(database, SchemaVersion()); }
+
+base::Result<> MigrateTo(Database& database, int target) {
+  TRY(CheckVersion(database));
+  const long found = TRY(PragmaNumber(database, "PRAGMA user_version"));
+  for (long version = found; version < target; ++version) {
     Transaction transaction = TRY(Transaction::Begin(database));
     // Looked at again under the write lock: two processes may have opened an empty file at once.
     if (TRY(PragmaNumber(database, "PRAGMA user_version")) != version) continue;

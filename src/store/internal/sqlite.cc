@@ -19,11 +19,7 @@ base::Error SqliteError(sqlite3* db, std::string_view what) {
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
       return base::Error(Code::kDataLoss, std::move(message))
-          .WithRemedy(
-              "The daemon's database is damaged. Stop the daemon, move the file away together with "
-              "its -wal and -shm neighbours, and start again: running sandboxes are then removed "
-              "as "
-              "orphans, templates stay.");
+          .WithRemedy(std::string(kDamagedRemedy));
     case SQLITE_FULL:
       return base::Error(Code::kResourceExhausted, std::move(message))
           .WithRemedy("Free disk space on the file system of the state directory.");
