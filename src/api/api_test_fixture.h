@@ -95,6 +95,21 @@ class FakeHost final : public HostView {
   std::vector<Check> Doctor() override {
     return {{"root", "ok", "runs as root", ""}, {"kvm", "fail", "none", "Buy a better host."}};
   }
+  base::Result<boost::json::array> Lost() override {
+    boost::json::array list;
+    for (const std::string& name : lost) list.push_back(boost::json::object{{"name", name}});
+    return list;
+  }
+  base::Result<boost::json::object> AdoptLost(const std::string& name,
+                                              const std::string& as) override {
+    if (std::erase(lost, name) == 0) return base::Fail(base::Code::kNotFound, "no entry");
+    return boost::json::object{{"kind", "volume"}, {"id", name}, {"label", as}};
+  }
+  base::Result<> RemoveLost(const std::string& name) override {
+    if (std::erase(lost, name) == 0) return base::Fail(base::Code::kNotFound, "no entry");
+    return {};
+  }
+  std::vector<std::string> lost = {"volume-v1", "sandbox-i1"};
   boost::json::object SandboxPaths(const sandbox::SandboxInfo& info) override {
     return {{"runDir", "/run/" + info.id}};
   }

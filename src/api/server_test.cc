@@ -463,11 +463,23 @@ TEST_F(ApiTest, UnknownRoutesAre404AndUnknownMethods405) {
   EXPECT_THAT(Header(response, "Allow"), HasSubstr("POST"));
 }
 
+TEST_F(ApiTest, LostDataIsListedTakenUpAndRemoved) {
+  EXPECT_THAT(Call("GET", "/tinderbox/v1/lost").body, HasSubstr("volume-v1"));
+  const auto adopted = Call("POST", "/tinderbox/v1/lost/volume-v1/adopt", R"({"name":"data"})");
+  EXPECT_EQ(adopted.status, 200);
+  EXPECT_THAT(adopted.body, HasSubstr(R"("label":"data")"));
+  ExpectError(Call("POST", "/tinderbox/v1/lost/volume-v1/adopt"), 404);
+  ExpectError(Call("POST", "/tinderbox/v1/lost/sandbox-i1/adopt", R"({"nam":"x"})"), 400);
+  EXPECT_EQ(Call("DELETE", "/tinderbox/v1/lost/sandbox-i1").status, 204);
+  ExpectError(Call("DELETE", "/tinderbox/v1/lost/sandbox-i1"), 404);
+  EXPECT_EQ(CallWithoutKey("GET", "/tinderbox/v1/lost").status, 401);
+}
+
 TEST_F(ApiTest, TheServedDescriptionNamesEveryRoute) {
   const auto response = Call("GET", "/tinderbox/v1/openapi.yaml");
   EXPECT_EQ(response.status, 200);
   for (auto* routes : {SandboxRoutes, LifecycleRoutes, LogRoutes, EventRoutes, MetricRoutes,
-                       TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes}) {
+                       TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes, RecoverRoutes}) {
     for (const Route& route : routes()) {
       std::string path(route.pattern);
       if (const auto at = path.find("{id}"); at != path.npos) {

@@ -42,8 +42,9 @@ std::vector<Route> ControlRoutes() {
   std::vector<Route> all;
   // The first route that fits is taken: a fixed word stands before a parameter in its place, as
   // "/templates/tags" (refused) before "/templates/{template}".
-  for (auto* routes : {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes,
-                       EventRoutes, TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes}) {
+  for (auto* routes :
+       {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes, EventRoutes,
+        TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes, RecoverRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;

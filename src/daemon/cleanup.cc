@@ -3,7 +3,9 @@
 //
 // tinderboxd cleanup. Works from what stands on the host, not from what the store says, and needs
 // neither a VMM nor a whole database.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include <cstdio>
 #include <memory>
@@ -11,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "daemon/claim.h"
 #include "daemon/commands.h"
-#include "daemon/instance_lock.h"
 #include "daemon/wire.h"
 #include "sys/cgroup.h"
 #include "sys/directory.h"
@@ -29,16 +31,21 @@ constexpr std::chrono::seconds kCgroupTime{5};
 
 class Cleaner {
  public:
-  explicit Cleaner(const Config& config) : config_(config) {}
+  Cleaner(const Config& config, const HostClaim& claim)
+      : config_(config), claim_(claim.claim()), former_(claim.former()) {}
 
   void Run() {
-    const auto ids = sys::NamesIn(config_.run_dir + "/vm");
-    if (!ids) Step("sandboxes", std::unexpected(ids.error()));
-    for (const std::string& id : ids.value_or(std::vector<std::string>{})) {
-      Step(fmt::format("sandbox {}", id), RemoveVm(id));
-    }
+    RemoveVms(config_.run_dir);
+    for (const std::string& former : claim_.former_run_dirs) RemoveVms(former);
     Step("cgroups", RemoveCgroups());
     Step("network", network::RemoveAll(PoolOptionsOf(config_)));
+    if (former_.prefix != config_.network.prefix) {
+      network::PoolOptions former = PoolOptionsOf(config_);
+      former.prefix = former_.prefix;
+      former.cidr = former_.cidr;
+      Step(fmt::format("network of the former prefix '{}'", former.prefix),
+           network::RemoveAll(former));
+    }
     Step("disks", RemoveDisks());
     Step("records", RemoveRecords());
     Step("storage pool", image::ClosePool(config_.state_dir));
@@ -57,8 +64,15 @@ class Cleaner {
     }
   }
 
-  Result<> RemoveVm(const std::string& id) {
-    const std::string dir = config_.run_dir + "/vm/" + id;
+  void RemoveVms(const std::string& run_dir) {
+    const auto ids = sys::NamesIn(run_dir + "/vm");
+    if (!ids) Step("sandboxes", std::unexpected(ids.error()));
+    for (const std::string& id : ids.value_or(std::vector<std::string>{})) {
+      Step(fmt::format("sandbox {}", id), RemoveVm(fmt::format("{}/vm/{}", run_dir, id)));
+    }
+  }
+
+  Result<> RemoveVm(const std::string& dir) {
     if (auto vm = vmm::Adopt(dir); vm) {
       TRY((*vm)->Kill());
       return vmm::Remove(dir);
@@ -73,7 +87,16 @@ class Cleaner {
       for (const std::string& name : TRY(sys::NamesIn(root))) {
         const std::string path = config_.limits.cgroup + "/" + name;
         // The group's own files are in the same directory as its children.
-        if (!sys::Exists(hierarchy.path + "/" + path + "/cgroup.procs")) continue;
+        const std::string processes = hierarchy.path + "/" + path + "/cgroup.procs";
+        if (!sys::Exists(processes)) continue;
+        const bool ours = sys::Exists(fmt::format("{}/pool/sandboxes/{}", config_.state_dir, name));
+        if (!ours && !sys::ReadFile(processes).value_or("").empty()) {
+          return std::unexpected(
+              base::Error(
+                  base::Code::kFailedPrecondition,
+                  fmt::format("remove cgroup '{}': processes that are not ours are in it", path))
+                  .WithRemedy("End them, or move them to another cgroup."));
+        }
         TRY(sys::RemoveCgroup({hierarchy}, path, Deadline::After(kCgroupTime)));
       }
     }
@@ -101,6 +124,8 @@ class Cleaner {
   }
 
   const Config& config_;
+  const Claim& claim_;
+  const Claim& former_;
   std::optional<base::Error> first_error_;
 };
 
@@ -108,12 +133,21 @@ class Cleaner {
 
 Result<> CleanUp(const Config& config) {
   TRY(PrepareDirectories(config));
-  const InstanceLock lock = TRY(InstanceLock::Take(config.run_dir));
-  Cleaner cleaner(config);
+  HostClaim claim = TRY(HostClaim::Take(config, HostClaim::Purpose::kCleanUp));
+  // It works in the pool, which is to be unmounted.
+  const auto preparing =
+      TRY(sys::Open(config.state_dir + "/prepare.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  if (flock(preparing.get(), LOCK_EX | LOCK_NB) != 0) {
+    return std::unexpected(base::Error(base::Code::kAlreadyExists,
+                                       "clean up: `tinderboxd prepare` runs; nothing was changed")
+                               .WithRemedy("Wait until it has ended."));
+  }
+  Cleaner cleaner(config, claim);
   cleaner.Run();
   if (const auto& error = cleaner.first_error(); error) {
     return std::unexpected(base::Error(*error).WithContext("clean up"));
   }
+  claim.Forget();
   return {};
 }
 

@@ -10,8 +10,23 @@
 // The subcommands of tinderboxd.
 namespace tinderbox::daemon {
 
+// What to do with data in the pool that an empty database knows nothing of. Neither: do not start.
+struct StartOptions {
+  bool adopt = false;    // take it up, by the metadata beside it
+  bool discard = false;  // move it to lost+found
+};
+
 // Serves until SIGTERM or SIGINT. Sandboxes live on.
-base::Result<> RunDaemon(const Config& config);
+base::Result<> RunDaemon(const Config& config, const StartOptions& options);
+
+// Copies the database to `file`, or into the state directory's backups if that is empty, and prints
+// where. The daemon may run meanwhile.
+base::Result<> BackUp(const Config& config, const std::string& file);
+
+// Puts back the database out of `file`, or the latest backup if that is empty; with `none` nothing,
+// so that the next start begins a new one. The present one is kept. kAlreadyExists while a daemon
+// runs.
+base::Result<> Restore(const Config& config, const std::string& file, bool none);
 
 // Makes the guests' kernel and the template `base`, with lines of progress on standard output. Does
 // nothing where they are there. The daemon may run meanwhile.

@@ -14,9 +14,11 @@
 #include <ctime>
 #include <utility>
 
+#include "daemon/backups.h"
 #include "daemon/doctor_network.h"
 #include "daemon/host_hardening.h"
 #include "daemon/tested.h"
+#include "image/lost_found.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "sys/reflink.h"
@@ -224,6 +226,29 @@ Check CheckApi(const Config& config) {
   return Ok("api", fmt::format("listens on {} and {}", config.listen, config.socket));
 }
 
+Check CheckLost(System& system) {
+  const auto lost = image::LostFound(system.library->pool_dir()).List();
+  if (!lost) return Failed("lost+found", lost.error());
+  if (lost->empty()) return Ok("lost+found", "nothing was lost");
+  return Warn("lost+found",
+              fmt::format("{} entries; the first is '{}': {}", lost->size(), lost->front().name,
+                          lost->front().item.why),
+              "Run 'tinderbox recover ls', then 'adopt' or 'rm' for each.");
+}
+
+Check CheckBackups(const Config& config) {
+  constexpr std::time_t kOld = 2 * 86400;
+  const auto all = BackupsIn(config.state_dir);
+  if (!all) return Failed("backup", all.error());
+  const auto st = all->empty() ? base::Result<struct stat>(base::Fail(base::Code::kNotFound, ""))
+                               : sys::Stat(all->back());
+  if (!st || std::time(nullptr) - st->st_mtime > kOld) {
+    return Warn("backup", "the database was not backed up for two days",
+                "Look for 'cannot back up the database' in the daemon's log.");
+  }
+  return Ok("backup", all->back());
+}
+
 }  // namespace
 
 std::pair<int, int> KernelVersion(std::string_view release) {
@@ -248,7 +273,9 @@ std::vector<Check> RunDoctor(const Config& config, System& system) {
                                CheckStorage(system),
                                CheckMemory(),
                                CheckGuestKernel(system),
-                               CheckTemplates(system)};
+                               CheckTemplates(system),
+                               CheckLost(system),
+                               CheckBackups(config)};
   for (Check& check : CheckNetwork(config, *system.slots)) checks.push_back(std::move(check));
   checks.push_back(CheckApi(config));
   for (Check& check : CheckHardening()) checks.push_back(std::move(check));

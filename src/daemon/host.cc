@@ -95,7 +95,7 @@ std::vector<api::Check> Host::Doctor() { return RunDoctor(config_, system_); }
 
 boost::json::object Host::SandboxPaths(const sandbox::SandboxInfo& info) {
   boost::json::object paths;
-  paths["runDir"] = fmt::format("{}/vm/{}", config_.run_dir, info.id);
+  paths["runDir"] = info.run_dir;
   paths["disk"] = fmt::format("{}/sandboxes/{}/disk.img", system_.library->pool_dir(), info.id);
   if (config_.limits.enforce) paths["cgroup"] = sandbox::CgroupName(config_.limits.cgroup, info.id);
   if (info.slot != 0) paths["netns"] = fmt::format("{}-{}", config_.network.prefix, info.slot);

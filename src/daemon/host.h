@@ -8,6 +8,7 @@
 
 #include "api/host_view.h"
 #include "daemon/config.h"
+#include "daemon/recover.h"
 #include "daemon/wire.h"
 
 namespace tinderbox::daemon {
@@ -21,11 +22,18 @@ class Host final : public api::HostView {
 
   boost::json::object Info() override;
   std::vector<api::Check> Doctor() override;
+  base::Result<boost::json::array> Lost() override { return recovery_.List(); }
+  base::Result<boost::json::object> AdoptLost(const std::string& name,
+                                              const std::string& as) override {
+    return recovery_.Adopt(name, as);
+  }
+  base::Result<> RemoveLost(const std::string& name) override { return recovery_.Remove(name); }
   boost::json::object SandboxPaths(const sandbox::SandboxInfo& info) override;
 
  private:
   const Config& config_;
   System& system_;
+  Recovery recovery_{system_};
   std::uint16_t port_ = 0;
   const std::int64_t started_at_ms_;
 };

@@ -9,12 +9,14 @@
 
 namespace tinderbox::daemon {
 
-// One daemon per run directory: a lock on <run_dir>/tinderboxd.lock, which the kernel gives back
-// when the process ends however it ends, and <run_dir>/tinderboxd.pid for people and scripts.
+// One daemon per state directory and per run directory: a lock on <directory>/tinderboxd.lock,
+// which holds the owner's pid, and which the kernel releases when the process ends however it ends.
+// In the run directory also <run_dir>/tinderboxd.pid, for people and scripts.
 class InstanceLock {
  public:
-  // kAlreadyExists where another process has it; its pid is in the message.
-  static base::Result<InstanceLock> Take(const std::string& run_dir);
+  enum class Of { kStateDir, kRunDir };
+  // kAlreadyExists if another process has it; the message names it by pid and command line.
+  static base::Result<InstanceLock> Take(const std::string& directory, Of of = Of::kRunDir);
   InstanceLock(InstanceLock&&) = default;
   InstanceLock& operator=(InstanceLock&&) = delete;
   // Removes the pid file.
@@ -24,7 +26,10 @@ class InstanceLock {
   InstanceLock(sys::UniqueFd lock, std::string pid_file)
       : lock_(std::move(lock)), pid_file_(std::move(pid_file)) {}
   sys::UniqueFd lock_;
-  std::string pid_file_;
+  std::string pid_file_;  // empty: none
 };
+
+// "process 17 (tinderboxd run --config two.toml)": a process as an error names it.
+std::string DescribeProcess(const std::string& pid);
 
 }  // namespace tinderbox::daemon

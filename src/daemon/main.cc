@@ -29,7 +29,19 @@ struct Flags {
   std::optional<std::string> vmm;
   std::optional<std::string> log_level;
   bool all = false;
+  StartOptions start;
+  std::string backup;
+  bool none = false;
 };
+
+void AddStartFlags(CLI::App& app, Flags& flags) {
+  CLI::Option* adopt = app.add_flag("--adopt", flags.start.adopt,
+                                    "With an empty database: take up the volumes and sandboxes "
+                                    "that are in the pool");
+  app.add_flag("--discard", flags.start.discard,
+               "With an empty database: move them to the pool's lost+found")
+      ->excludes(adopt);
+}
 
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("-c,--config", flags.config, "Configuration file")->capture_default_str();
@@ -84,6 +96,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   Flags flags;
   AddFlags(app, flags);
+  AddStartFlags(app, flags);
   app.add_subcommand("run", "Serve in the foreground until SIGTERM or Ctrl-C");
   CLI::App* prepare =
       app.add_subcommand("prepare", "Make the guests' kernel and the template base");
@@ -91,6 +104,13 @@ int Main(int argc, char** argv) {
   CLI::App* cleanup =
       app.add_subcommand("cleanup", "Remove sandboxes, namespaces, cgroups and mounts (uninstall)");
   cleanup->add_flag("--all", flags.all, "Really remove everything")->required();
+  CLI::App* backup = app.add_subcommand("backup", "Copy the database; the daemon may run");
+  backup->add_option("FILE", flags.backup, "Where to; default: the state directory's backups");
+  CLI::App* restore = app.add_subcommand(
+      "restore", "Put back the database out of a backup; the present one is kept");
+  CLI::Option* from = restore->add_option("FILE", flags.backup, "Default: the latest backup");
+  restore->add_flag("--none", flags.none, "Put back none: the next start begins a new database")
+      ->excludes(from);
   CLI11_PARSE(app, argc, argv);
   flags.config_given = app.count("--config") > 0;
 
@@ -105,8 +125,12 @@ int Main(int argc, char** argv) {
     result = Prepare(*config);
   } else if (*cleanup) {
     result = CleanUp(*config);
+  } else if (*backup) {
+    result = BackUp(*config, flags.backup);
+  } else if (*restore) {
+    result = Restore(*config, flags.backup, flags.none);
   } else {
-    result = RunDaemon(*config);
+    result = RunDaemon(*config, flags.start);
   }
   return result ? 0 : Report(result.error());
 }

@@ -13,10 +13,12 @@
 
 #include "api/server.h"
 #include "base/log.h"
+#include "daemon/backups.h"
+#include "daemon/claim.h"
 #include "daemon/commands.h"
 #include "daemon/host.h"
-#include "daemon/instance_lock.h"
 #include "daemon/notify.h"
+#include "daemon/reconcile.h"
 #include "daemon/wire.h"
 #include "sys/file.h"
 #include "tls/server.h"
@@ -104,18 +106,19 @@ void Serve(asio::io_context& io, api::Server& server) {
 
 }  // namespace
 
-Result<> RunDaemon(const Config& config) {
+Result<> RunDaemon(const Config& config, const StartOptions& options) {
   TRY(PrepareDirectories(config));
-  const InstanceLock lock = TRY(InstanceLock::Take(config.run_dir));
+  // Before anything is taken: what is wrong with it changes nothing on the host.
+  const std::unique_ptr<tls::Server> tls = TRY(OpenTls(config));
+  const HostClaim claim = TRY(HostClaim::Take(config, HostClaim::Purpose::kServe));
   // Of a predecessor that was killed while it wrote one.
   TRY(sys::RemoveTemporaries(config.state_dir));
   RaiseFileLimit();
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
-  // Before anything is opened: what is wrong with it changes nothing on the host.
-  const std::unique_ptr<tls::Server> tls = TRY(OpenTls(config));
-  const std::unique_ptr<System> system = TRY(OpenSystem(config));
+  const std::unique_ptr<System> system = TRY(OpenSystem(config, claim, options));
   TRY(MakeFirstKey(config, *system->store));
+  const Backups backups(config);
   base::LogInfo("virtual machines by", {{"vmm", system->choice.driver->capabilities().vmm},
                                         {"why", system->choice.reason}});
   for (const std::string& line : system->manager->RecoveryReport()) {

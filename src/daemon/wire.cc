@@ -12,7 +12,11 @@
 
 #include "base/log.h"
 #include "daemon/ballast.h"
+#include "daemon/claim.h"
+#include "daemon/commands.h"
+#include "daemon/reconcile.h"
 #include "daemon/stage_hook.h"
+#include "image/lost_found.h"
 #include "sandbox/open.h"
 #include "sys/cgroup_limit.h"
 #include "sys/file.h"
@@ -157,9 +161,38 @@ void LimitAllSandboxes(const Config& config, const sandbox::CapacityLimits& limi
   }
 }
 
+Result<std::unique_ptr<volume::Volumes>> OpenVolumes(const Config& config, System& system,
+                                                     bool adopt) {
+  image::Library* const library = system.library.get();
+  const auto keep_lost = [library](const volume::Lost& lost, const std::string& path) -> Result<> {
+    TRY(image::LostFound(library->pool_dir())
+            .Keep({.kind = "volume", .id = lost.id, .label = lost.name, .why = lost.why}, path));
+    return {};
+  };
+  return volume::Volumes::Open(
+      {.directory = library->pool_dir() + "/volumes",
+       .store = *system.store,
+       .ensure_room = [library](std::uint64_t bytes) { return library->EnsureRoom(bytes); },
+       .keep_lost = keep_lost,
+       .adopt = adopt});
+}
+
+// No sandbox runs with it, or the claim would have been refused.
+void RemoveFormerNetwork(const Config& config, const Claim& former) {
+  if (former.prefix == config.network.prefix) return;
+  network::PoolOptions options = PoolOptionsOf(config);
+  options.prefix = former.prefix;
+  options.cidr = former.cidr;
+  if (auto removed = network::RemoveAll(options); !removed) {
+    base::LogWarning("cannot remove the networks of the former prefix",
+                     {{"prefix", former.prefix}, {"error", removed.error().ToString()}});
+  }
+}
+
 }  // namespace
 
-Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
+Result<std::unique_ptr<System>> OpenSystem(const Config& config, const HostClaim& claim,
+                                           const StartOptions& options) {
   UseBallastIfFull(config.state_dir);
   auto system = std::make_unique<System>();
   system->agent = TRY(FindAgent(config));
@@ -174,14 +207,9 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
       TRY(image::OpenLibrary(LibraryOptionsOf(config, system->agent), [](std::string_view line) {
         base::LogInfo("storage", {{"doing", line}});
       }));
+  const bool adopt = TRY(Reconcile(config, *system, options));
   const std::uint64_t volume_reserve = VolumeReserve(config, *system->library);
-  system->volumes = TRY(volume::Volumes::Open(
-      {.directory = system->library->pool_dir() + "/volumes",
-       .store = *system->store,
-       .ensure_room = [library = system->library.get()](
-                          std::uint64_t bytes) { return library->EnsureRoom(bytes); },
-       .limit_bytes = config.storage.volume_gib << 30,
-       .reserve_bytes = volume_reserve}));
+  system->volumes = TRY(OpenVolumes(config, *system, adopt));
   const vmm::VmmWish wish = TRY(vmm::ParseVmmWish(config.vmm));
   system->choice =
       TRY(vmm::ChooseDriver({.vmm = wish,
@@ -190,6 +218,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                              .warden = system->warden,
                              .disk = {.bytes_per_second = config.limits.disk_mib << 20,
                                       .operations_per_second = config.limits.disk_operations}}));
+  RemoveFormerNetwork(config, claim.former());
   system->slots = TRY(network::OpenSlotPool(PoolOptionsOf(config)));
   system->gateway = TRY(egress::OpenGateway(GatewayOptionsOf(config, *system->secrets)));
   system->mounts = std::make_unique<sandbox::VolumeMounts>(
@@ -210,6 +239,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .driver = *system->choice.driver,
                                               .choice_reason = system->choice.reason,
                                               .run_dir = config.run_dir,
+                                              .former_run_dirs = claim.claim().former_run_dirs,
                                               .state_dir = config.state_dir,
                                               .cgroup_prefix = config.limits.cgroup,
                                               .dns = config.network.dns,
@@ -224,6 +254,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config) {
                                               .on_space = OnSpace(config, *system->volumes),
                                               .at_stage = StageHook()}));
   MakeBallast(config.state_dir);
+  TRY(FinishReconciling(config));
   return system;
 }
 

@@ -34,6 +34,9 @@ std::string StorePath(const Config& config);
 std::string SecretsKeyPath(const Config& config);
 egress::GatewayOptions GatewayOptionsOf(const Config& config, secret::Vault& secrets);
 
+class HostClaim;
+struct StartOptions;
+
 // Members die in reverse: the manager before what it refers to.
 struct System {
   std::unique_ptr<store::Store> store;
@@ -51,7 +54,8 @@ struct System {
 };
 
 // Opens everything and takes up what an earlier daemon left. Blocks for a second or two.
-base::Result<std::unique_ptr<System>> OpenSystem(const Config& config);
+base::Result<std::unique_ptr<System>> OpenSystem(const Config& config, const HostClaim& claim,
+                                                 const StartOptions& options);
 
 // run_dir and state_dir, with the modes that they need. kPermissionDenied where this is not root.
 base::Result<> PrepareDirectories(const Config& config);

@@ -91,6 +91,7 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
                                            .source = source,
                                            .memory_mib = shape.memory_mib,
                                            .cpus = shape.cpus,
+                                           .ephemeral = true,
                                            .on_slot = [&](const network::Slot& slot) -> Result<> {
                                              record.slot = slot.index;
                                              return {};

@@ -69,7 +69,16 @@ vmm::SnapshotRequest StoppedGuest::Request() const {
 Result<StoppedGuest> StoppedGuest::Stop(const ManagerOptions& options,
                                         const store::SandboxRecord& record, PauseMode mode,
                                         Silent silent, Deadline deadline) {
-  std::unique_ptr<vmm::Vm> vm = TRY(options.driver.Adopt(RunDirOf(options, record.id)));
+  const std::string& driver = options.driver.capabilities().vmm;
+  if (record.vmm != driver) {
+    return std::unexpected(
+        base::Error(Code::kFailedPrecondition,
+                    fmt::format("save sandbox '{}': it runs under {}, and the daemon drives {}",
+                                record.id, record.vmm, driver))
+            .WithRemedy(fmt::format(
+                "Set vmm = \"{}\" in the configuration, and restart the daemon.", record.vmm)));
+  }
+  std::unique_ptr<vmm::Vm> vm = TRY(options.driver.Adopt(RunDirOf(options, record)));
   StoppedGuest guest(options, record, mode, std::move(vm), TRY(options.library.BeginCapture()));
   if (mode == PauseMode::kFull) {
     if (auto prepared = guest.vm_->PrepareSnapshot(guest.Request(), deadline); !prepared) {

@@ -15,6 +15,10 @@ namespace tinderbox::sandbox {
 inline std::string RunDirOf(const ManagerOptions& options, std::string_view id) {
   return fmt::format("{}/vm/{}", options.run_dir, id);
 }
+// Where the VM of a sandbox runs now: run_dir may have been another when it was started.
+inline std::string RunDirOf(const ManagerOptions& options, const store::SandboxRecord& record) {
+  return record.run_dir.empty() ? RunDirOf(options, std::string_view(record.id)) : record.run_dir;
+}
 inline std::string DeadConsoleOf(const ManagerOptions& options, std::string_view id) {
   return fmt::format("{}/dead/{}.log", options.state_dir, id);
 }

@@ -11,6 +11,7 @@
 #include "sandbox/egress.h"
 #include "sandbox/event_record.h"
 #include "sandbox/launch.h"
+#include "sandbox/lost.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
 #include "sandbox/stage.h"
@@ -82,6 +83,7 @@ Result<ManagerImpl::SandboxPtr> ManagerImpl::AdmitPooled(store::SandboxRecord& r
   clock.Stage("admit");
   AtStage(options_, "create.pooled");
   const auto hand_out = [&]() -> Result<> {
+    TRY(UnmarkEphemeral(options_.library, record.id));
     const auto deadline = Deadline::After(options_.boot_deadline);
     const NetworkRules rules = TRY(RulesOf(record));
     if (rules != NetworkRules{}) TRY(ChangeSlotRules(options_, record.slot, {}, rules));
@@ -160,6 +162,7 @@ Result<SandboxInfo> ManagerImpl::Finish(const SandboxPtr& sandbox, const image::
   record.started_at = NowMs();
   record.end_at = TRY(EndAfter(timeout));
   record.timings = clock.Json();
+  if (const auto vm = sandbox->vm()) PutProcess(record, *vm);
   BeginExecution(record);
   const std::string from =
       source.kind == image::SavedKind::kFork
@@ -169,6 +172,7 @@ Result<SandboxInfo> ManagerImpl::Finish(const SandboxPtr& sandbox, const image::
   const Event created{.kind = EventKind::kCreated,
                       .detail = fmt::format("{}; {}", from, HowStarted(record))};
   TRY(sandbox->Update(options_.store, record, EventOf(*sandbox, record, created)));
+  KeepRecordBeside(options_.store, options_.library, sandbox->id(), false);
   Watch(sandbox);
   base::LogInfo("sandbox runs", {{"sandbox", sandbox->id()},
                                  {"template", record.template_name},

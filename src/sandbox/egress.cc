@@ -15,6 +15,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/context.h"
 #include "sandbox/event_record.h"
+#include "sandbox/lost.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/stage.h"
 
@@ -259,6 +260,7 @@ Result<> ManagerImpl::SetNetwork(std::string_view id, const NetworkRules& rules)
   std::optional<store::EventRecord> event;
   if (state == State::kPaused) event = RulesEvent(sandbox, record);
   TRY(sandbox.Update(options_.store, record, event));
+  KeepRecordBeside(options_.store, options_.library, sandbox.id(), state == State::kPaused);
   AtStage(options_, "network.recorded");
   if (state == State::kRunning) {
     if (auto applied = ApplyRules(sandbox, TRY(RulesOf(before))); !applied) {

@@ -9,6 +9,7 @@
 
 #include "sandbox/context.h"
 #include "sandbox/egress.h"
+#include "sandbox/lost.h"
 #include "sandbox/stage.h"
 
 namespace tinderbox::sandbox {
@@ -80,6 +81,7 @@ Result<StartedVm> StartVm(const ManagerOptions& options, const VmStart& start, S
   clock.Stage("network");
   AtStage(options, "create.network");
 
+  if (start.ephemeral) TRY(MarkEphemeral(options.library, start.id));
   started.files = TRY(options.library.MakeVmFiles(
       start.source, {.sandbox_id = start.id,
                      .uid = started.slot.uid,

@@ -11,6 +11,7 @@
 #include "sandbox/context.h"
 #include "sandbox/egress.h"
 #include "sandbox/event_record.h"
+#include "sandbox/lost.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
 #include "sandbox/stage.h"
@@ -319,6 +320,7 @@ Result<> ManagerImpl::ChangeEnd(std::string_view id, std::chrono::seconds timeou
   record.end_at = end;
   const Event updated{.kind = EventKind::kUpdated, .detail = {}, .end_at_ms = end};
   TRY(sandbox->Update(options_.store, record, EventOf(*sandbox, record, updated)));
+  KeepRecordBeside(options_.store, options_.library, sandbox->id(), false);
   Wake();
   return {};
 }

@@ -140,6 +140,7 @@ struct SandboxInfo {
   std::uint32_t slot = 0;
   std::uint32_t uid = 0;
   std::int64_t warden_pid = 0, vmm_pid = 0;  // 0 where not running
+  std::string run_dir;                       // of its VM
   std::optional<int> exit_code;
   std::string exit_detail;
   std::vector<std::pair<std::string, double>> timings_ms;  // stages of the last start
@@ -242,6 +243,15 @@ class Manager {
   // Called with the id, on the manager's own thread, after a sandbox has stopped serving (killed,
   // expired, died): the proxy resets that sandbox's connections then. Set once, before traffic.
   virtual void OnGone(std::function<void(const std::string& id)> callback) = 0;
+
+  // Takes up a sandbox that was lost, as a paused one. `fetch` moves its data to the path that it
+  // gets; if it cannot be taken up then, the data goes back to lost+found. kAlreadyExists: the
+  // sandbox exists; kNotFound: there is no record beside its data.
+  using Fetch = std::function<base::Result<>(const std::string& to)>;
+  virtual base::Result<SandboxInfo> Adopt(const std::string& id, const Fetch& fetch) {
+    static_cast<void>(fetch);
+    return base::Fail(base::Code::kUnimplemented, "adopt sandbox '" + id + "'");
+  }
 
   // Lines for people: what recovery found at start.
   virtual std::vector<std::string> RecoveryReport() = 0;

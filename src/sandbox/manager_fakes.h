@@ -18,6 +18,7 @@
 
 #include "base/id.h"
 #include "sandbox/open.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/netns.h"
 
@@ -220,8 +221,6 @@ class FakeLibrary final : public image::Library {
     const std::string dir = dir_ + "/sandboxes/" + options.sandbox_id;
     TRY(sys::MakeDirs(dir));
     TRY(sys::WriteFileAtomic(dir + "/disk.img", "disk"));
-    const std::lock_guard lock(mutex_);
-    disks_.insert(options.sandbox_id);
     return image::VmFiles{.disk = dir + "/disk.img",
                           .memory_base = dir + "/memory.base",
                           .state = options.restore ? dir + "/vmm.state" : "",
@@ -269,13 +268,11 @@ class FakeLibrary final : public image::Library {
   }
   base::Result<> RemoveSandbox(const std::string& id) override {
     const std::lock_guard lock(mutex_);
-    disks_.erase(id);
     saved_.erase("paused " + id);
     return sys::RemoveTree(dir_ + "/sandboxes/" + id);
   }
   base::Result<std::vector<std::string>> SandboxDirs() override {
-    const std::lock_guard lock(mutex_);
-    return std::vector<std::string>(disks_.begin(), disks_.end());
+    return sys::NamesIn(dir_ + "/sandboxes");
   }
   base::Result<> RemoveTemplate(const std::string&) override { return {}; }
   base::Result<Space> PoolSpace() override {
@@ -284,8 +281,9 @@ class FakeLibrary final : public image::Library {
   base::Result<> EnsureRoom(std::uint64_t) override { return {}; }
 
   void AddOrphanDisk(const std::string& id) {
-    const std::lock_guard lock(mutex_);
-    disks_.insert(id);
+    const std::string dir = dir_ + "/sandboxes/" + id;
+    static_cast<void>(sys::MakeDirs(dir));
+    static_cast<void>(sys::WriteFileAtomic(dir + "/disk.img", "nobody's"));
   }
 
   // As if it had been saved by another version of the VMM.
@@ -313,7 +311,6 @@ class FakeLibrary final : public image::Library {
 
   const std::string dir_;
   std::mutex mutex_;
-  std::set<std::string> disks_;
   std::map<std::string, image::Template> saved_;
 };
 

@@ -58,7 +58,8 @@ class ManagerTest : public testing::Test {
                                    .capacity = capacity_.get(),
                                    .driver = driver_,
                                    .choice_reason = "a test",
-                                   .run_dir = dir_ + "/run",
+                                   .run_dir = dir_ + "/" + run_,
+                                   .former_run_dirs = former_run_dirs_,
                                    .state_dir = dir_ + "/state",
                                    .cgroup_prefix = cgroup_,
                                    .max_sandboxes = 8,
@@ -80,11 +81,15 @@ class ManagerTest : public testing::Test {
   void ExpectNothingLeft() {
     EXPECT_TRUE(slots_.used().empty());
     EXPECT_TRUE(library_->SandboxDirs().value().empty());
-    EXPECT_EQ(::rmdir((dir_ + "/run/vm").c_str()), 0) << "a run directory stayed";
-    EXPECT_TRUE(sys::MakeDirs(dir_ + "/run/vm"));
+    EXPECT_EQ(::rmdir((dir_ + "/" + run_ + "/vm").c_str()), 0) << "a run directory stayed";
+    EXPECT_TRUE(sys::MakeDirs(dir_ + "/" + run_ + "/vm"));
     EXPECT_TRUE(store_->ListSandboxes().value().empty());
     EXPECT_EQ(capacity_->Reserved(), Resources{});
   }
+
+  // Where the manager's VMs run: a name in dir_.
+  std::string run_ = "run";
+  std::vector<std::string> former_run_dirs_;
 
   bool Eventually(const std::function<bool()>& done) {
     for (int i = 0; i < 500; ++i) {

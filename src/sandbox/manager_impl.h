@@ -56,6 +56,7 @@ class ManagerImpl final : public Manager {
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
   base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) override;
+  base::Result<SandboxInfo> Adopt(const std::string& id, const Fetch& fetch) override;
   void OnGone(std::function<void(const std::string& id)> callback) override;
   std::vector<std::string> RecoveryReport() override { return recovery_report_; }
 
@@ -132,15 +133,25 @@ class ManagerImpl final : public Manager {
   TemplateInfo Describe(const image::Template& source);
   std::uint32_t SandboxesOf(std::string_view template_id);
 
+  // adopt.cc
+  base::Result<SandboxInfo> TakeUpLost(const std::string& id);
+
   // recovery.cc
   base::Result<> Recover();
   void RecoverOne(store::SandboxRecord record);
   void RecoverPausing(const SandboxPtr& sandbox);
   void RecoverPaused(const SandboxPtr& sandbox);
   void RecoverRunning(const SandboxPtr& sandbox);
-  bool TakeUp(const SandboxPtr& sandbox);
-  void SweepOrphans();
   void Report(std::string line);
+  bool RecordAsPaused(const SandboxPtr& sandbox);
+  bool TakeUp(const SandboxPtr& sandbox);
+  void TakeUpNetwork(const SandboxPtr& sandbox);
+  void Lose(const SandboxPtr& sandbox, const std::string& why);
+
+  // sweep.cc
+  void SweepOrphans();
+  void SweepVms(const std::string& run_dir);
+  void SweepDisks();
 
   // reaper.cc
   base::Result<> StartReaper();
@@ -162,6 +173,7 @@ class ManagerImpl final : public Manager {
   std::function<void(const std::string& id)> gone_;
   std::vector<std::string> recovery_report_;
   std::mutex names_mutex_;  // one snapshot takes a name at a time
+  std::mutex adopt_mutex_;  // one lost sandbox is taken up at a time
 
   sys::UniqueFd epoll_;
   sys::UniqueFd wake_;  // eventfd: the next expiry has changed, or it is time to stop

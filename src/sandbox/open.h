@@ -33,7 +33,9 @@ struct ManagerOptions {
   vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>
-  std::string state_dir;      // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
+  // Earlier values of run_dir, which nobody else uses: what an earlier daemon left there is swept.
+  std::vector<std::string> former_run_dirs = {};
+  std::string state_dir;  // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
   std::string cgroup_prefix = "tinderbox";  // cgroups are CgroupName(prefix, id)
   std::vector<std::string> dns = {"8.8.8.8", "1.1.1.1"};
   std::uint32_t max_sandboxes = 512;

@@ -14,6 +14,7 @@
 #include "sandbox/context.h"
 #include "sandbox/event_record.h"
 #include "sandbox/launch.h"
+#include "sandbox/lost.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/saved.h"
 #include "sandbox/stage.h"
@@ -129,6 +130,8 @@ void ManagerImpl::EndPausedVm(Sandbox& sandbox) {
     base::LogError("cannot record what a paused sandbox has given back",
                    {{"sandbox", sandbox.id()}, {"error", updated.error().ToString()}});
   }
+  // Until here the record beside says running, with a VM that has ended: that is read as paused.
+  KeepRecordBeside(options_.store, options_.library, sandbox.id(), true);
 }
 
 void ManagerImpl::SealInBackground(const image::Template& saved) {
@@ -187,6 +190,7 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
   record.started_by = restore ? "restore" : "boot";
   record.memory_mib = saved.memory_mib;
   record.cpus = saved.cpus;
+  record.run_dir = RunDirOf(options_, sandbox->id());
   TRY(sandbox->Update(options_.store, record));
   AtStage(options_, "resume.recorded");
   auto begun = Reserve(record);
@@ -199,6 +203,7 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
     record.timings = clock.Json();
     record.pause_mode.clear();
     record.agent_silent = false;
+    if (const auto vm = sandbox->vm()) PutProcess(record, *vm);
     if (request.on_timeout) {
       record.on_timeout = *request.on_timeout == TimeoutAction::kPause ? "pause" : "kill";
     }
@@ -213,6 +218,7 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
   if (!begun) {
     record = before;
     record.slot = sandbox->record().slot;
+    record.run_dir = sandbox->record().run_dir;
     const TeardownOutcome outcome = TeardownVm(options_, record);
     sandbox->SetVm(nullptr);
     if (!outcome.result)
@@ -222,6 +228,7 @@ Result<SandboxInfo> ManagerImpl::ResumeLocked(const SandboxPtr& sandbox,
     return std::unexpected(std::move(begun).error().WithContext(
         fmt::format("resume sandbox '{}', which stays paused", sandbox->id())));
   }
+  KeepRecordBeside(options_.store, options_.library, sandbox->id(), false);
   AtStage(options_, "resume.running");
   if (auto removed = options_.library.RemovePaused(sandbox->id()); !removed) {
     base::LogWarning("what a resumed sandbox was paused as stays behind",

@@ -112,7 +112,13 @@ void ManagerImpl::BuryIfEnded(const SandboxPtr& sandbox) {
   record.cause = fmt::format("the VMM {}", record.exit_detail);
   record.end_at = NowMs();
   const store::EventRecord event = KilledEvent(*sandbox, record, record.cause, true);
-  const TeardownOutcome outcome = Teardown(options_, record);
+  // A sandbox that is paused at the end of its time is meant to last: its disk is kept.
+  const bool keep = record.on_timeout == "pause";
+  const TeardownOutcome outcome =
+      keep ? TeardownLost(options_, record, record.cause) : Teardown(options_, record);
+  if (!outcome.lost_entry.empty()) {
+    record.cause += fmt::format("; its disk is kept as '{}' in lost+found", outcome.lost_entry);
+  }
   sandbox->SetVm(nullptr);
   if (!outcome.result) {
     base::LogError("a dead sandbox left something behind",

@@ -12,10 +12,11 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/context.h"
 #include "sandbox/event_record.h"
+#include "sandbox/lost.h"
 #include "sandbox/manager_impl.h"
 #include "sandbox/teardown.h"
-#include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/pidfd.h"
 
 namespace tinderbox::sandbox {
 
@@ -31,6 +32,11 @@ bool HoldsItsSlot(const store::SandboxRecord& record) {
          record.state == StateName(State::kSnapshotting);
 }
 
+// Whether a sandbox that ended while no daemon ran was going to be removed anyway.
+bool TimeIsOver(const store::SandboxRecord& record) {
+  return record.on_timeout == "kill" && record.end_at != 0 && record.end_at <= NowMs();
+}
+
 }  // namespace
 
 void ManagerImpl::Report(std::string line) {
@@ -40,17 +46,28 @@ void ManagerImpl::Report(std::string line) {
 
 Result<> ManagerImpl::Recover() {
   std::vector<store::SandboxRecord> records = TRY(options_.store.ListSandboxes());
-  // A sandbox that was being removed may still name a slot which it had given back already, and
-  // which a running one has taken since: the running one's claim holds.
+  // A sandbox that was being removed, or whose record is old, may still name a slot which it had
+  // given back already, and which a running one has taken since: the running one's claim holds.
   std::set<std::uint32_t> taken;
+  const auto holds = [this](const store::SandboxRecord& record) {
+    return HoldsItsSlot(record) && VmLives(RunDirOf(options_, record));
+  };
   for (const store::SandboxRecord& record : records) {
-    if (HoldsItsSlot(record)) taken.insert(record.slot);
+    if (holds(record)) taken.insert(record.slot);
   }
   for (store::SandboxRecord& record : records) {
-    if (!HoldsItsSlot(record) && taken.contains(record.slot)) record.slot = 0;
+    if (taken.contains(record.slot) && !holds(record)) record.slot = 0;
     RecoverOne(std::move(record));
   }
-  if (const auto swept = options_.library.SweepCaptures(); swept && *swept > 0) {
+  // A sandbox that is still there makes its half-finished save redundant.
+  const auto is_redundant = [this](const std::string& id) {
+    const auto sandbox = Find(id);
+    return sandbox && (*sandbox)->state() != State::kDead;
+  };
+  const auto kept = image::KeepWholeCaptures(options_.library.pool_dir(), is_redundant);
+  if (!kept) {
+    Report(kept.error().ToString());
+  } else if (const auto swept = options_.library.SweepCaptures(); swept && *swept > 0) {
     Report(fmt::format("{} half-made snapshots: removed", *swept));
   }
   SweepOrphans();
@@ -84,8 +101,14 @@ void ManagerImpl::RecoverOne(store::SandboxRecord record) {
 }
 
 void ManagerImpl::RecoverRunning(const SandboxPtr& sandbox) {
+  const store::SandboxRecord record = sandbox->record();
+  const bool lives = VmLives(RunDirOf(options_, record));
+  // The record is older than the data: it was put back from a backup.
+  if (!lives && options_.library.FindPaused(sandbox->id()) && RecordAsPaused(sandbox)) {
+    return RecoverPaused(sandbox);
+  }
   // Resumed, and the daemon died before it could remove what it was resumed from.
-  static_cast<void>(options_.library.RemovePaused(sandbox->id()));
+  if (lives) static_cast<void>(options_.library.RemovePaused(sandbox->id()));
   if (TakeUp(sandbox)) {
     Report(fmt::format("sandbox '{}' runs on", sandbox->id()));
     Watch(sandbox);
@@ -95,25 +118,35 @@ void ManagerImpl::RecoverRunning(const SandboxPtr& sandbox) {
   Report(fmt::format("sandbox '{}' has ended while no daemon ran", sandbox->id()));
 }
 
+// What was saved of it is whole, and it has no VM: it is paused, whatever its record says.
+bool ManagerImpl::RecordAsPaused(const SandboxPtr& sandbox) {
+  const auto saved = options_.library.FindPaused(sandbox->id());
+  if (!saved) return false;
+  store::SandboxRecord record = sandbox->record();
+  if (record.state != StateName(State::kPausing)) {
+    record.state = StateName(State::kPausing);
+    if (auto updated = sandbox->Update(options_.store, record); !updated) {
+      Report(updated.error().ToString());
+      return false;
+    }
+  }
+  record.state = StateName(State::kPaused);
+  record.pause_mode = PauseModeName(saved->vm ? PauseMode::kFull : PauseMode::kFilesystem);
+  record.end_at = NowMs();
+  const auto updated = sandbox->Update(options_.store, record, PausedEvent(*sandbox, record));
+  if (!updated) Report(updated.error().ToString());
+  return updated.has_value();
+}
+
 // The guest may stand still, and what was saved of it may be whole or not: as long as the VM lives,
 // it goes on as if nothing had been begun.
 void ManagerImpl::RecoverPausing(const SandboxPtr& sandbox) {
   store::SandboxRecord record = sandbox->record();
   const bool pausing = record.state == StateName(State::kPausing);
-  auto vm = options_.driver.Adopt(record.run_dir);
+  auto vm = options_.driver.Adopt(RunDirOf(options_, record));
   const bool lives = vm && !(*vm)->process().Wait(Deadline::After(std::chrono::seconds(0)));
-  if (!lives && pausing && options_.library.FindPaused(sandbox->id())) {
-    // The host went down after everything was saved.
-    record.state = StateName(State::kPaused);
-    record.pause_mode = PauseModeName(
-        options_.library.FindPaused(sandbox->id())->vm ? PauseMode::kFull : PauseMode::kFilesystem);
-    record.end_at = NowMs();
-    if (auto updated = sandbox->Update(options_.store, record, PausedEvent(*sandbox, record));
-        !updated) {
-      Report(updated.error().ToString());
-    }
-    return RecoverPaused(sandbox);
-  }
+  // The host went down after everything was saved.
+  if (!lives && pausing && RecordAsPaused(sandbox)) return RecoverPaused(sandbox);
   if (lives) {
     if (auto resumed = (*vm)->Resume(Deadline::After(kGoOn)); !resumed) {
       Report(fmt::format("sandbox '{}' does not go on: {}", sandbox->id(),
@@ -147,6 +180,13 @@ void ManagerImpl::RecoverPaused(const SandboxPtr& sandbox) {
     }
   }
   const std::lock_guard operation(sandbox->operation);
+  const std::string disk =
+      fmt::format("{}/sandboxes/{}/disk.img", options_.library.pool_dir(), sandbox->id());
+  const auto kept = options_.library.FindPaused(sandbox->id());
+  if (!kept && kept.error().code() == base::Code::kNotFound && sys::Exists(disk)) {
+    // It was resumed since its record was written: the record was put back from a backup.
+    return Lose(sandbox, "its record says paused, but it was running");
+  }
   EndPausedVm(*sandbox);
   Report(fmt::format("sandbox '{}' is paused{}", sandbox->id(),
                      resuming ? ": its resume was interrupted" : ""));
@@ -157,78 +197,87 @@ void ManagerImpl::RecoverPaused(const SandboxPtr& sandbox) {
   }
 }
 
+void ManagerImpl::TakeUpNetwork(const SandboxPtr& sandbox) {
+  const std::uint32_t slot = sandbox->record().slot;
+  if (slot == 0) return;
+  if (auto adopted = options_.slots.Adopt(slot); !adopted) {
+    Report(fmt::format("sandbox '{}' has lost its network: {}", sandbox->id(),
+                       adopted.error().ToString()));
+  } else if (auto applied = TakeUpRules(*sandbox); !applied) {
+    Report(fmt::format("network rules of sandbox '{}': {}", sandbox->id(),
+                       applied.error().ToString()));
+  }
+}
+
 // Adopts the VM of a sandbox recorded as running. False where it has ended: it is dead then.
 bool ManagerImpl::TakeUp(const SandboxPtr& sandbox) {
+  TakeUpNetwork(sandbox);
   store::SandboxRecord record = sandbox->record();
-  if (record.slot != 0) {
-    if (auto adopted = options_.slots.Adopt(record.slot); !adopted) {
-      Report(fmt::format("sandbox '{}' has lost its network: {}", record.id,
-                         adopted.error().ToString()));
-    } else if (auto applied = TakeUpRules(*sandbox); !applied) {
-      Report(
-          fmt::format("network rules of sandbox '{}': {}", record.id, applied.error().ToString()));
-    }
-    record = sandbox->record();
-  }
-  auto vm = vmm::Adopt(RunDirOf(options_, record.id));
-  if (vm) {
+  auto vm = vmm::Adopt(RunDirOf(options_, record));
+  // With another boot of the host a run directory tells nothing: all its VMs ended, and not by
+  // themselves.
+  const bool this_boot = record.boot_id.empty() || record.boot_id == sys::BootId().value_or("");
+  if (vm && this_boot) {
     sandbox->SetVm(std::shared_ptr<vmm::LaunchedVm>(std::move(*vm)));
-    if (!sandbox->vm()->Wait(Deadline::After(std::chrono::seconds(0)))) {
-      if (options_.capacity != nullptr) {
-        options_.capacity->Adopt(record.id,
-                                 ResourcesOf(record.memory_mib, record.cpus, record.disk_mib));
-      }
-      return true;
+    if (sandbox->vm()->Wait(Deadline::After(std::chrono::seconds(0)))) {
+      BuryIfEnded(sandbox);
+      return false;
     }
-    BuryIfEnded(sandbox);
-    return false;
+    if (record.boot_id.empty()) {  // launched by an earlier version
+      PutProcess(record, *sandbox->vm());
+      if (auto updated = sandbox->Update(options_.store, record); !updated) {
+        Report(updated.error().ToString());
+      }
+    }
+    if (options_.capacity != nullptr) {
+      options_.capacity->Adopt(record.id,
+                               ResourcesOf(record.memory_mib, record.cpus, record.disk_mib));
+    }
+    KeepRecordBeside(options_.store, options_.library, record.id, false);
+    return true;
   }
   // No trace of it: the host was restarted, or someone cleared the run directory.
-  record.state = StateName(State::kDead);
-  record.cause = fmt::format("its VM is gone: {}", vm.error().ToString());
-  record.end_at = NowMs();
-  const TeardownOutcome outcome = Teardown(options_, record);
-  if (!outcome.result) Report(outcome.result.error().ToString());
-  // How long it ran nobody knows.
-  const auto event = KilledEvent(*sandbox, record, record.cause, false);
-  if (auto updated = sandbox->Update(options_.store, record, event); !updated) {
-    Report(updated.error().ToString());
-  }
+  const std::lock_guard operation(sandbox->operation);
+  Lose(sandbox,
+       fmt::format("its VM is gone: {}", vm ? "the host was restarted" : vm.error().ToString()));
   return false;
 }
 
-// Everything that bears our names and belongs to no sandbox is removed.
-void ManagerImpl::SweepOrphans() {
-  const auto unknown = [this](const std::string& id) { return !Find(id).has_value(); };
-  const auto vms = sys::NamesIn(options_.run_dir + "/vm");
-  if (!vms) Report(vms.error().ToString());
-  for (const std::string& id : vms.value_or(std::vector<std::string>{})) {
-    if (!unknown(id)) continue;
-    store::SandboxRecord orphan;
-    orphan.id = id;
-    const TeardownOutcome outcome = Teardown(options_, orphan);
-    Report(fmt::format("VM '{}' belonged to no sandbox: {}", id,
-                       outcome.result ? "removed" : outcome.result.error().ToString()));
+// The sandbox was not ended by anybody, but by a crash: it is dead, and its data is kept. The
+// caller holds `operation`.
+void ManagerImpl::Lose(const SandboxPtr& sandbox, const std::string& why) {
+  store::SandboxRecord record = sandbox->record();
+  const bool was_paused = record.state == StateName(State::kPaused);
+  KeepRecordBeside(options_.store, options_.library, record.id, true);
+  // The end of a paused one is when it was paused.
+  const bool over = !was_paused && TimeIsOver(record);
+  const TeardownOutcome outcome =
+      over ? Teardown(options_, record) : TeardownLost(options_, record, why);
+  if (!outcome.result) {
+    Report(outcome.result.error().ToString());
+    // Its VM may live still: the next start tries again.
+    if (record.warden_pid != 0) return;
   }
-  if (auto disks = options_.library.SandboxDirs(); disks) {
-    for (const std::string& id : *disks) {
-      if (!unknown(id)) continue;
-      const auto removed = options_.library.RemoveSandbox(id);
-      Report(fmt::format("disk '{}' belonged to no sandbox: {}", id,
-                         removed ? "removed" : removed.error().ToString()));
+  record.state = StateName(State::kDead);
+  record.cause = why;
+  record.end_at = NowMs();
+  if (!outcome.lost_entry.empty()) {
+    record.cause += fmt::format("; its disk is kept as '{}' in lost+found", outcome.lost_entry);
+    Report(fmt::format("sandbox '{}' was lost; its disk is kept: run 'tinderbox recover adopt {}'",
+                       record.id, outcome.lost_entry));
+  }
+  // How long it ran nobody knows.
+  const auto event = KilledEvent(*sandbox, record, record.cause, false);
+  if (was_paused) {
+    // No step leads from paused to dead: what is lost of it is in lost+found, and is told there.
+    if (auto deleted = options_.store.DeleteSandbox(record.id, event); !deleted) {
+      Report(deleted.error().ToString());
     }
+    return Forget(record.id);
   }
-  const std::string dead = options_.state_dir + "/dead";
-  for (const std::string& name : sys::NamesIn(dead).value_or(std::vector<std::string>{})) {
-    const bool ours = name.ends_with(".log") && !unknown(name.substr(0, name.size() - 4));
-    if (!ours) static_cast<void>(sys::RemoveFile(fmt::format("{}/{}", dead, name)));
+  if (auto updated = sandbox->Update(options_.store, record, event); !updated) {
+    Report(updated.error().ToString());
   }
-  auto swept = options_.slots.Sweep();
-  if (!swept) {
-    Report(fmt::format("network: {}", swept.error().ToString()));
-    return;
-  }
-  for (const std::string& line : *swept) Report(line);
 }
 
 }  // namespace tinderbox::sandbox

@@ -99,6 +99,7 @@ SandboxInfo Sandbox::Info() const {
   info.choice_reason = record_.choice_reason;
   info.slot = record_.slot;
   info.uid = record_.uid;
+  info.run_dir = record_.run_dir;
   if (vm_) {
     info.warden_pid = vm_->warden_pid();
     info.vmm_pid = vm_->vmm_pid();

@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "sandbox/context.h"
+#include "sandbox/lost.h"
+#include "sys/cgroup.h"
 
 namespace tinderbox::sandbox {
 
@@ -16,19 +19,28 @@ using base::Result;
 
 namespace {
 
+constexpr std::chrono::seconds kCgroupTime{5};
+
 // The VM is found by its run directory, not by a handle: the daemon that launched it may be gone.
-Result<> EndVm(const std::string& run_dir, std::optional<vmm::ExitStatus>& exit) {
-  auto vm = vmm::Adopt(run_dir);
+Result<> EndVm(const ManagerOptions& options, const store::SandboxRecord& record,
+               std::optional<vmm::ExitStatus>& exit) {
+  auto vm = vmm::Adopt(RunDirOf(options, record));
   if (!vm) {
-    if (vm.error().code() == Code::kNotFound) return {};
-    return std::unexpected(std::move(vm).error());
+    if (vm.error().code() != Code::kNotFound) return std::unexpected(std::move(vm).error());
+    TRY(EndStray(record));
+    // The run directory would tell of it, if it were there.
+    if (!options.enforce_limits) return {};
+    return sys::RemoveCgroup(sys::HostCgroups(), CgroupOf(options, record.id),
+                             base::Deadline::After(kCgroupTime));
   }
   exit = TRY((*vm)->Kill());
   return {};
 }
 
+using DiskStep = std::function<Result<>(TeardownOutcome& outcome)>;
+
 TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& record,
-                         bool keep_paused) {
+                         const DiskStep& remove_disk) {
   TeardownOutcome outcome;
   const auto keep_first = [&](Result<> step, std::string_view what) {
     if (!step && outcome.result) {
@@ -40,31 +52,45 @@ TeardownOutcome TearDown(const ManagerOptions& options, store::SandboxRecord& re
   if (options.volumes != nullptr) options.volumes->Release(record.id);
   // The VM first: it uses all the rest. Its namespace and disk must not be given away while it
   // lives.
-  const std::string run_dir = RunDirOf(options, record.id);
-  keep_first(EndVm(run_dir, outcome.exit), "end the VM");
+  keep_first(EndVm(options, record, outcome.exit), "end the VM");
   if (!outcome.result) return outcome;
   if (options.capacity != nullptr) options.capacity->Release(record.id);
-  keep_first(vmm::Remove(run_dir), "remove the run directory");
+  record.warden_pid = record.warden_start = 0;
+  record.boot_id.clear();
+  keep_first(vmm::Remove(RunDirOf(options, record)), "remove the run directory");
   if (record.slot != 0) {
     options.gateway.Forget(record.slot);
     Result<> released = options.slots.Release(record.slot);
     if (released) record.slot = 0;
     keep_first(std::move(released), "release the network slot");
   }
-  keep_first(keep_paused ? options.library.RemoveVmFiles(record.id)
-                         : options.library.RemoveSandbox(record.id),
-             "remove the disk");
+  keep_first(remove_disk(outcome), "remove the disk");
   return outcome;
 }
 
 }  // namespace
 
 TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record) {
-  return TearDown(options, record, false);
+  return TearDown(options, record,
+                  [&](TeardownOutcome&) { return options.library.RemoveSandbox(record.id); });
 }
 
 TeardownOutcome TeardownVm(const ManagerOptions& options, store::SandboxRecord& record) {
-  return TearDown(options, record, true);
+  return TearDown(options, record,
+                  [&](TeardownOutcome&) { return options.library.RemoveVmFiles(record.id); });
+}
+
+TeardownOutcome TeardownLost(const ManagerOptions& options, store::SandboxRecord& record,
+                             std::string_view why) {
+  return TearDown(options, record, [&](TeardownOutcome& outcome) -> Result<> {
+    const auto entry = TRY(LoseDisk(options.library, record, why));
+    if (entry) outcome.lost_entry = entry->name;
+    return {};
+  });
+}
+
+TeardownOutcome TeardownVmOnly(const ManagerOptions& options, store::SandboxRecord& record) {
+  return TearDown(options, record, [](TeardownOutcome&) -> Result<> { return {}; });
 }
 
 std::string DescribeExit(const vmm::ExitStatus& exit) {

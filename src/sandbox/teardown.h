@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "sandbox/open.h"
@@ -21,10 +22,19 @@ namespace tinderbox::sandbox {
 struct TeardownOutcome {
   base::Result<> result;
   std::optional<vmm::ExitStatus> exit;
+  std::string lost_entry;  // of lost+found, where TeardownLost has put the data; empty: none
 };
 TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& record);
 // The same but for what the sandbox keeps while it is paused: its VM goes, the sandbox stays.
 TeardownOutcome TeardownVm(const ManagerOptions& options, store::SandboxRecord& record);
+
+// The same as Teardown, but the sandbox's data goes to lost+found: the sandbox was lost, and nobody
+// asked for its end.
+TeardownOutcome TeardownLost(const ManagerOptions& options, store::SandboxRecord& record,
+                             std::string_view why);
+
+// The VM alone, without any of its files in the pool.
+TeardownOutcome TeardownVmOnly(const ManagerOptions& options, store::SandboxRecord& record);
 
 // How a VM ended, in words: "exited with code 1", "was killed by signal 9 (Killed)".
 std::string DescribeExit(const vmm::ExitStatus& exit);

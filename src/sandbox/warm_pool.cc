@@ -214,6 +214,7 @@ Result<WarmVm> WarmPool::Make(const Hot& hot) {
                                            .restore = true,
                                            .memory_mib = hot.shape.memory_mib,
                                            .cpus = hot.shape.cpus,
+                                           .ephemeral = true,
                                            .on_slot = [&](const network::Slot& slot) -> Result<> {
                                              member.slot = slot;
                                              return {};

@@ -57,32 +57,66 @@ Result<std::unique_ptr<Volumes>> Volumes::Open(VolumesOptions options) {
   auto root = TRY(MakeDirectory(options.directory));
   auto incoming = TRY(MakeDirectory(options.directory + "/.incoming"));
   auto trash = TRY(MakeDirectory(options.directory + "/.trash"));
+  const std::string metadata = options.directory + "/.meta";
+  TRY(MakeDirectory(metadata));
+  TRY(sys::RemoveTemporaries(metadata));
   std::unique_ptr<Volumes> volumes(
       new Volumes(std::move(options), std::move(root), std::move(incoming), std::move(trash)));
   TRY(volumes->Sweep());
   return volumes;
 }
 
-// What belongs to no record was being made or removed when a daemon died.
 Result<> Volumes::Sweep() {
   std::set<std::string> known;
   for (const Volume& volume : TRY(List())) {
     known.insert(volume.id);
+    // Its removal was begun and not recorded: it stays.
+    TRY(metadata_.UnmarkRemoved(volume.id));
+    if (const auto beside = metadata_.Read(volume.id); !beside || *beside != volume) {
+      TRY(metadata_.Write(volume));
+    }
     if (!sys::Exists(DirectoryOf(volume.id))) {
+      // Removed since the backup was made.
+      if (options_.adopt) {
+        TRY(options_.store.DeleteVolume(volume.id));
+        TRY(metadata_.Remove(volume.id));
+        continue;
+      }
       base::LogError("a volume's directory is gone",
                      {{"volume", volume.id}, {"name", volume.name}});
     }
   }
   for (const std::string& name : TRY(sys::NamesIn(options_.directory))) {
-    if (name.starts_with('.') || known.contains(name)) continue;
-    base::LogInfo("recovery",
-                  {{"found", fmt::format("directory '{}' of no volume: removed", name)}});
-    TRY(trash_.Take(root_, name));
+    if (!name.starts_with('.') && !known.contains(name)) TRY(SweepDirectory(name));
   }
   for (const std::string& name : TRY(sys::NamesIn(options_.directory + "/.incoming"))) {
     TRY(trash_.Take(incoming_, name));
   }
   return {};
+}
+
+// A directory without a record.
+Result<> Volumes::SweepDirectory(const std::string& name) {
+  if (metadata_.IsMarkedRemoved(name)) {
+    base::LogInfo("recovery", {{"found", fmt::format("volume '{}' was being removed", name)}});
+    TRY(trash_.Take(root_, name));
+    TRY(metadata_.Remove(name));
+    return metadata_.UnmarkRemoved(name);
+  }
+  const auto beside = metadata_.Read(name);
+  // Killed between directory and record of a new volume: nothing can be in it.
+  if (!beside && beside.error().code() == Code::kNotFound &&
+      ::unlinkat(root_.get(), name.c_str(), AT_REMOVEDIR) == 0) {
+    return {};
+  }
+  if (options_.adopt && beside && options_.store.InsertVolume(*beside)) {
+    base::LogInfo("recovery", {{"found", fmt::format("volume '{}': taken up", beside->name)}});
+    return {};
+  }
+  return options_.keep_lost({.id = name,
+                             .name = beside ? beside->name : "",
+                             .why = "the database has no record of this volume"},
+                            DirectoryOf(name));
 }
 
 std::string Volumes::DirectoryOf(std::string_view id) const {
@@ -112,7 +146,12 @@ Result<Volume> Volumes::Create(const std::string& name) {
         ::fsync(made.get()) != 0 || ::fsync(root_.get()) != 0) {
       return FailErrno(errno, fmt::format("set up the directory of volume '{}'", name));
     }
-    return options_.store.InsertVolume(volume);
+    TRY(options_.store.InsertVolume(volume));
+    if (auto written = metadata_.Write(volume); !written) {
+      static_cast<void>(options_.store.DeleteVolume(volume.id));
+      return written;
+    }
+    return {};
   };
   if (auto made = make(); !made) {
     ::unlinkat(root_.get(), volume.id.c_str(), AT_REMOVEDIR);
@@ -137,7 +176,11 @@ Result<Volume> Volumes::FindByName(std::string_view name) {
 
 Result<> Volumes::Remove(std::string_view id) {
   const Volume volume = TRY(Get(id));
-  TRY(options_.store.DeleteVolume(volume.id));
+  TRY(metadata_.MarkRemoved(volume.id));
+  if (auto deleted = options_.store.DeleteVolume(volume.id); !deleted) {
+    static_cast<void>(metadata_.UnmarkRemoved(volume.id));
+    return deleted;
+  }
   {
     const std::lock_guard lock(mutex_);
     usages_.erase(volume.id);
@@ -147,8 +190,45 @@ Result<> Volumes::Remove(std::string_view id) {
   if (!taken) {
     base::LogWarning("a removed volume's content stays behind",
                      {{"volume", volume.id}, {"error", taken.error().ToString()}});
+    return {};
   }
+  static_cast<void>(metadata_.Remove(volume.id));
+  static_cast<void>(metadata_.UnmarkRemoved(volume.id));
   return {};
+}
+
+Result<Volume> Volumes::Adopt(const std::string& id, const std::string& name,
+                              const std::function<Result<>(const std::string& to)>& fetch) {
+  auto beside = metadata_.Read(id);
+  if (!beside) {
+    return std::unexpected(
+        std::move(beside).error().WithContext(fmt::format("adopt volume '{}'", id)));
+  }
+  Volume volume = std::move(*beside);
+  if (!name.empty()) volume.name = name;
+  if (!IsValidVolumeName(volume.name)) {
+    return Fail(Code::kInvalidArgument, "the volume's name is not valid");
+  }
+  if (FindByName(volume.name) || Get(id)) {
+    return std::unexpected(
+        Error(Code::kAlreadyExists, fmt::format("a volume named '{}' exists already", volume.name))
+            .WithRemedy("Give another name with --name."));
+  }
+  TRY(metadata_.Write(volume));
+  TRY(fetch(DirectoryOf(id)));
+  TRY(options_.store.InsertVolume(volume));
+  return volume;
+}
+
+Result<> Volumes::ForgetLost(const std::string& id) {
+  if (Get(id)) return {};
+  return metadata_.Remove(id);
+}
+
+Result<> Volumes::Discard(const std::string& path) {
+  const auto slash = path.rfind('/');
+  const auto parent = TRY(sys::Open(path.substr(0, slash), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return trash_.Take(parent, path.substr(slash + 1));
 }
 
 Result<Tree> Volumes::OpenTree(std::string_view id) {

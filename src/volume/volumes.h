@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "store/store.h"
 #include "sys/fd.h"
+#include "volume/metadata.h"
 #include "volume/trash.h"
 #include "volume/tree.h"
 #include "volume/usage.h"
@@ -27,6 +28,13 @@ namespace tinderbox::volume {
 
 using Volume = store::VolumeRecord;
 
+// A volume's directory that has no record, and what is known of it.
+struct Lost {
+  std::string id;
+  std::string name;  // empty: not known
+  std::string why;
+};
+
 struct VolumesOptions {
   std::string directory;  // <pool>/volumes; made, with mode 0700
   store::Store& store;    // must outlive it
@@ -34,13 +42,19 @@ struct VolumesOptions {
   std::function<base::Result<>(std::uint64_t bytes)> ensure_room;
   std::uint64_t limit_bytes = 0;    // of what one volume holds; 0: none
   std::uint64_t reserve_bytes = 0;  // of the pool, that volumes leave to sandboxes
+  // Takes a directory that has no record out of the way, to where it is kept.
+  std::function<base::Result<>(const Lost& lost, const std::string& path)> keep_lost;
+  // The store is new, or was put back from a backup: what has metadata beside it is taken up.
+  bool adopt = false;
 };
 
 // A volume exists from the moment its record is written (its directory is there by then) to the
-// moment the record goes (its directory goes after that): what a killed process leaves beside the
-// records is swept by the next. Blocks; safe from any thread.
+// moment the record goes (its directory goes after that). What a killed process leaves of a volume
+// that was being made or removed is swept by the next. A directory whose record is missing for any
+// other reason is data: it goes to `keep_lost`, never away. Blocks; safe from any thread.
 //
 //   <directory>/<id>/       what is in the volume <id>
+//   <directory>/.meta/      what the records say, beside the data (metadata.h)
 //   <directory>/.incoming/  uploads that are not finished
 //   <directory>/.trash/     what was removed, until the disk has it back
 class Volumes {
@@ -55,6 +69,17 @@ class Volumes {
   // Its content may take longer to go than this call. Whether somebody uses it is the caller's
   // business. kNotFound.
   base::Result<> Remove(std::string_view id);
+
+  // Takes up the volume `id` again, which was lost: its record comes from the metadata beside it,
+  // its name from `name` unless that is empty, and its data from `fetch`, which moves the data to
+  // the path that it gets. kNotFound: there is no metadata; kAlreadyExists: the name or id is in
+  // use.
+  base::Result<Volume> Adopt(const std::string& id, const std::string& name,
+                             const std::function<base::Result<>(const std::string& to)>& fetch);
+  // Forgets the metadata of a lost volume, whose data is gone.
+  base::Result<> ForgetLost(const std::string& id);
+  // Where a lost volume's directory goes to be removed: whatever its depth. kNotFound.
+  base::Result<> Discard(const std::string& path);
 
   // Where the volume's content stands.
   std::string DirectoryOf(std::string_view id) const;
@@ -73,14 +98,17 @@ class Volumes {
  private:
   Volumes(VolumesOptions options, sys::UniqueFd root, sys::UniqueFd incoming, sys::UniqueFd trash)
       : options_(std::move(options)),
+        metadata_(options_.directory + "/.meta"),
         root_(std::move(root)),
         incoming_(std::move(incoming)),
         trash_(std::move(trash)) {}
   base::Result<> Sweep();
   void CountInBackground(const std::string& id);
   void Count(const std::stop_token& stop);
+  base::Result<> SweepDirectory(const std::string& name);
 
   const VolumesOptions options_;
+  const Metadata metadata_;
   sys::UniqueFd root_;
   sys::UniqueFd incoming_;
   Trash trash_;

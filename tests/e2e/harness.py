@@ -26,7 +26,7 @@ SUFFIX = f"-{LANE}" if LANE else ""
 STATE = pathlib.Path(os.environ.get("TINDERBOX_TEST_STATE", str(ROOT / "build/test-state")) + SUFFIX)
 RUN = pathlib.Path("/run/tinderbox-e2e" + SUFFIX)
 CGROUP = "tinderbox-e2e" + SUFFIX
-PREFIX, CIDR, UID_BASE = {"": ("tbe", "10.212.0.0/16", 1900000000), "b": ("tbf", "10.213.0.0/16", 1920000000)}[LANE]
+PREFIX, CIDR, UID_BASE = {"": ("tbe", "10.212.0.0/16", 1910000000), "b": ("tbf", "10.213.0.0/16", 1920000000)}[LANE]
 # On the emulated machine with KVM (tests/kvm): the VMM that is tested, and how many times slower it is.
 VMM = os.environ.get("TINDERBOX_TEST_VMM", "auto")
 PATIENCE = float(os.environ.get("TINDERBOX_TEST_PATIENCE", "1"))
@@ -116,11 +116,11 @@ class Daemon:
             + self.extra
         )
 
-    def start(self, die_at=None):
-        """`die_at`: the daemon kills itself at this point (src/sandbox/stage.h)."""
+    def start(self, die_at=None, arguments=()):
+        """`die_at`: the daemon kills itself at this point (src/sandbox/stage.h). `arguments`: of its command `run`."""
         output = open(self.log, "ab")
         self.process = subprocess.Popen(
-            [dying_daemon() if die_at else program("tinderboxd"), "run", "--config", str(self.config)],
+            [dying_daemon() if die_at else program("tinderboxd"), "run", "--config", str(self.config), *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={**os.environ, **({"TINDERBOX_DIE_AT": die_at} if die_at else {})},
         )
@@ -149,6 +149,7 @@ class Daemon:
     def cleanup(self):
         """Ends the daemon and everything that it made."""
         self.stop()
+        shutil.rmtree(STATE / "pool/lost+found", ignore_errors=True)
         result = subprocess.run(
             [program("tinderboxd"), "cleanup", "--all", "--config", str(self.config)],
             capture_output=True, text=True,
