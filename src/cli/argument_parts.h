@@ -45,6 +45,8 @@ std::shared_ptr<Options> Own(Building& b, CLI::App* sub) {
 void DefineStates(CLI::App& app, Building& b);
 // arguments_volumes.cc: volume.
 void DefineVolumes(CLI::App& app, Building& b);
+// arguments_recover.cc: recover.
+void DefineRecover(CLI::App& app, Building& b);
 // arguments_secrets.cc: secret.
 void DefineSecrets(CLI::App& app, Building& b);
 

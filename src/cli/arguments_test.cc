@@ -162,7 +162,7 @@ TEST(ArgumentsTest, EveryCommandHasHelp) {
        {"run",     "exec",  "create",  "ls",         "ps",        "inspect",  "rm",
         "timeout", "pause", "resume",  "fork",       "rollback",  "snapshot", "template",
         "volume",  "prune", "cp",      "logs",       "templates", "info",     "doctor",
-        "bench",   "env",   "version", "completion", "events"}) {
+        "bench",   "env",   "version", "completion", "events",    "recover"}) {
     const auto parsed = ParseArguments({name, "--help"});
     const auto* stop = std::get_if<ParseStop>(&parsed);
     ASSERT_NE(stop, nullptr) << name;

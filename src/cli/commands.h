@@ -37,6 +37,10 @@ base::Result<int> Execute(Session& session, const PruneOptions& options);
 base::Result<int> Execute(Session& session, const VolumeCreateOptions& options);
 base::Result<int> Execute(Session& session, const VolumeListOptions& options);
 base::Result<int> Execute(Session& session, const VolumeRemoveOptions& options);
+// recover.cc
+base::Result<int> Execute(Session& session, const RecoverListOptions& options);
+base::Result<int> Execute(Session& session, const RecoverAdoptOptions& options);
+base::Result<int> Execute(Session& session, const RecoverRemoveOptions& options);
 // secrets.cc
 base::Result<int> Execute(Session& session, const SecretSetOptions& options);
 base::Result<int> Execute(Session& session, const SecretListOptions& options);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret info doctor bench env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret recover info doctor bench env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
   local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -21,7 +21,7 @@ _tinderbox() {
       --) [[ $command == run || $command == exec ]] && return ;;
       --host) ((i++)) ;;
       -*) ;;
-      snapshot | template | volume | secret) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
+      snapshot | template | volume | secret | recover) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
       *) if [[ -z $command ]]; then command=${group:+$group-}${COMP_WORDS[i]}; else ((words++)); fi ;;
     esac
   done
@@ -43,6 +43,7 @@ _tinderbox() {
       template) commands="ls rm inspect verify" ;;
       secret) commands="set ls rm" ;;
       volume) commands="create ls rm" ;;
+      recover) commands="ls adopt rm" ;;
     esac
     COMPREPLY=($(compgen -W "$commands $options" -- "$cur"))
     return
@@ -65,8 +66,8 @@ _tinderbox() {
     fork) options+=" -n --count --timeout --timings" ;;
     rollback) options+=" --timings" ;;
     snapshot-create) options+=" --name --disk-only" ;;
-    snapshot-ls | template-ls | templates | volume-ls | secret-ls) options+=" -q --quiet" ;;
-    snapshot-rm | template-rm | volume-rm | secret-rm) options+=" -f --force" ;;
+    snapshot-ls | template-ls | templates | volume-ls | secret-ls | recover-ls) options+=" -q --quiet" ;;
+    snapshot-rm | template-rm | volume-rm | secret-rm | recover-rm) options+=" -f --force" ;;
     secret-set) options+=" -f --file -m --metadata" ;;
     env) options+=" --new-key" ;;
   esac
@@ -77,6 +78,7 @@ _tinderbox() {
   case $command in
     rm | inspect | pause) COMPREPLY=($(compgen -W "$(tinderbox ls -q 2>/dev/null)" -- "$cur")) ;;
     snapshot-rm | snapshot-verify) COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur")) ;;
+    recover-adopt | recover-rm) COMPREPLY=($(compgen -W "$(tinderbox recover ls -q 2>/dev/null)" -- "$cur")) ;;
     volume-rm) COMPREPLY=($(compgen -W "$(tinderbox volume ls -q 2>/dev/null)" -- "$cur")) ;;
     secret-set | secret-rm) COMPREPLY=($(compgen -W "$(tinderbox secret ls -q 2>/dev/null)" -- "$cur")) ;;
     template-rm | template-verify | template-inspect)
@@ -105,6 +107,7 @@ _tinderbox_sandboxes() {
 }
 _tinderbox_snapshots() { compadd ${(f)"$(tinderbox snapshot ls -q 2>/dev/null)"} }
 _tinderbox_templates() { compadd ${(f)"$(tinderbox templates -q 2>/dev/null)"} }
+_tinderbox_lost() { compadd ${(f)"$(tinderbox recover ls -q 2>/dev/null)"} }
 _tinderbox_volumes() { compadd ${(f)"$(tinderbox volume ls -q 2>/dev/null)"} }
 _tinderbox_secrets() { compadd ${(f)"$(tinderbox secret ls -q 2>/dev/null)"} }
 _tinderbox_either() { _tinderbox_sandboxes; _tinderbox_snapshots }
@@ -127,6 +130,7 @@ _tinderbox() {
     'template:What sandboxes can be created from'
     'prune:Remove what can be made again, or nobody can use'
     'volume:Directories that outlive sandboxes'
+    'recover:Data in lost+found'
     'secret:Values that sandboxes use without seeing them'
     'cp:Copy files and directories into or out of a sandbox'
     "logs:Show a sandbox's serial console"
@@ -171,6 +175,7 @@ _tinderbox() {
         rollback) _arguments $global '--timings[tell how long it took]' '1:sandbox:_tinderbox_sandboxes' '2:snapshot:_tinderbox_snapshots' ;;
         snapshot) _arguments $global '--name[name]:NAME:' '--disk-only[keep the disk alone]' {-q,--quiet}'[ids only]' '1:command:(create ls rm verify)' '*:sandbox or snapshot:_tinderbox_either' ;;
         template) _arguments $global {-q,--quiet}'[ids only]' '1:command:(ls rm inspect verify)' '*:template:_tinderbox_templates' ;;
+        recover) _arguments $global {-q,--quiet}'[names only]' {-f,--force}'[no error where there is none]' '--name[another name]:name:' '1:command:(ls adopt rm)' '*:entry:_tinderbox_lost' ;;
         volume) _arguments $global {-q,--quiet}'[names only]' {-f,--force}'[no error where there is none]' '1:command:(create ls rm)' '*:volume:_tinderbox_volumes' ;;
         secret) _arguments $global {-f,--file}'[file that holds the value]:file:_files' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' {-q,--quiet}'[names only]' '1:command:(set ls rm)' '*:secret:_tinderbox_secrets' ;;
         logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
@@ -186,7 +191,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret info doctor bench env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret recover info doctor bench env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -208,6 +213,7 @@ complete -c tinderbox -n $none -a rollback -d 'Put a sandbox back to a snapshot'
 complete -c tinderbox -n $none -a template -d 'What sandboxes are created from'
 complete -c tinderbox -n $none -a prune -d 'Remove what nobody can use'
 complete -c tinderbox -n $none -a volume -d 'Directories that outlive sandboxes'
+complete -c tinderbox -n $none -a recover -d 'Data in lost+found'
 complete -c tinderbox -n $none -a secret -d 'Values that sandboxes use unseen'
 complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
 complete -c tinderbox -n $none -a logs -d 'Show the serial console'
@@ -236,6 +242,8 @@ complete -c tinderbox -n '__fish_seen_subcommand_from run create' -l no-internet
 complete -c tinderbox -n '__fish_seen_subcommand_from run create ls' -s m -l metadata -x -d 'KEY=VALUE'
 complete -c tinderbox -n '__fish_seen_subcommand_from snapshot' -a 'create ls rm verify'
 complete -c tinderbox -n '__fish_seen_subcommand_from template' -a 'ls rm inspect verify'
+complete -c tinderbox -n '__fish_seen_subcommand_from recover' -a 'ls adopt rm'
+complete -c tinderbox -n '__fish_seen_subcommand_from recover' -a '(tinderbox recover ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from volume' -a 'create ls rm'
 complete -c tinderbox -n '__fish_seen_subcommand_from volume' -a '(tinderbox volume ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create' -s v -l volume -x -d 'Volume, as NAME:PATH'

@@ -417,10 +417,34 @@ bool FakeDaemon::SecretCall(Connection& connection, const Request& request) {
   return true;
 }
 
+bool FakeDaemon::LostCall(Connection& connection, const Request& request) {
+  const std::string kLost = "/tinderbox/v1/lost";
+  if (!request.target.starts_with(kLost)) return false;
+  const std::scoped_lock lock(mutex_);
+  if (request.target == kLost) {
+    json::array all;
+    for (const std::string& name : lost_) {
+      all.push_back(json::object{{"name", name}, {"label", "data\x1b[0m"}, {"why", "no record"}});
+    }
+    connection.Answer(200, all);
+    return true;
+  }
+  const std::string rest = request.target.substr(kLost.size() + 1);
+  const std::string name = rest.substr(0, rest.find('/'));
+  if (lost_.erase(name) == 0) {
+    connection.Answer(404, json::object{{"code", 404}, {"message", "no such entry"}});
+  } else if (request.method == "DELETE") {
+    connection.Answer(204, std::string_view());
+  } else {
+    connection.Answer(200, json::object{{"kind", "volume"}, {"id", "v1"}, {"label", "data"}});
+  }
+  return true;
+}
+
 void FakeDaemon::Control(Connection& connection, const Request& request) {
   if (HostCall(connection, request) || LifecycleCall(connection, request) ||
       SecretCall(connection, request) || VolumeCall(connection, request) ||
-      EventCall(connection, request)) {
+      EventCall(connection, request) || LostCall(connection, request)) {
     return;
   }
   const std::string target = request.target.substr(0, request.target.find('?'));

@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -68,6 +69,7 @@ class FakeDaemon {
   // Volumes and secrets, in as far as the client sees them; false for another target.
   bool EventCall(Connection& connection, const Request& request);
   bool VolumeCall(Connection& connection, const Request& request);
+  bool LostCall(Connection& connection, const Request& request);
   bool SecretCall(Connection& connection, const Request& request);
   // info and API keys; false for another target.
   bool HostCall(Connection& connection, const Request& request);
@@ -87,7 +89,8 @@ class FakeDaemon {
   std::map<std::string, boost::json::object> sandboxes_;
   std::map<std::string, boost::json::object> templates_;  // by id
   std::map<std::string, boost::json::value> volumes_;     // by name
-  std::map<std::string, int> secrets_;                    // name → version
+  std::set<std::string> lost_ = {"sandbox-i1", "volume-v1"};
+  std::map<std::string, int> secrets_;  // name → version
   std::map<std::string, std::string> files_;
   std::vector<std::string> keys_;
   int made_keys_ = 0;

@@ -157,6 +157,17 @@ struct VolumeRemoveOptions {
   std::vector<std::string> volumes;
   bool force = false;  // absence is success
 };
+struct RecoverListOptions {
+  bool quiet = false;
+};
+struct RecoverAdoptOptions {
+  std::string entry;
+  std::string name;  // of a volume; "" = as it was
+};
+struct RecoverRemoveOptions {
+  std::vector<std::string> entries;
+  bool force = false;  // absence is success
+};
 struct SecretSetOptions {
   std::string name;
   std::string file = "-";  // that holds the value; "-" = standard input
@@ -183,15 +194,14 @@ struct CompletionOptions {
   std::string shell;
 };
 
-using Command =
-    std::variant<RunOptions, CreateOptions, ExecOptions, ListOptions, ProcessListOptions,
-                 InspectOptions, RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions,
-                 ForkOptions, SnapshotCreateOptions, SnapshotListOptions, RollbackOptions,
-                 CopyOptions, LogsOptions, EventsOptions, TemplatesOptions, TemplateRemoveOptions,
-                 TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
-                 SecretListOptions, SecretRemoveOptions, VolumeCreateOptions, VolumeListOptions,
-                 VolumeRemoveOptions, InfoOptions, DoctorOptions, BenchOptions, EnvOptions,
-                 VersionOptions, CompletionOptions>;
+using Command = std::variant<
+    RunOptions, CreateOptions, ExecOptions, ListOptions, ProcessListOptions, InspectOptions,
+    RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions, ForkOptions, SnapshotCreateOptions,
+    SnapshotListOptions, RollbackOptions, CopyOptions, LogsOptions, EventsOptions, TemplatesOptions,
+    TemplateRemoveOptions, TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
+    SecretListOptions, SecretRemoveOptions, VolumeCreateOptions, VolumeListOptions,
+    VolumeRemoveOptions, RecoverListOptions, RecoverAdoptOptions, RecoverRemoveOptions, InfoOptions,
+    DoctorOptions, BenchOptions, EnvOptions, VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;
