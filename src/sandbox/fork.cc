@@ -119,6 +119,8 @@ Result<std::vector<Result<SandboxInfo>>> ManagerImpl::Fork(std::string_view id,
     child.access_token = base::RandomHex(32);
     if (!child.traffic_token.empty()) child.traffic_token = base::RandomHex(32);
     child.slot = child.uid = 0;
+    child.warden_pid = child.warden_start = 0;  // its VM is not its source's
+    child.boot_id.clear();
     child.started_at = NowMs();
     child.end_at = end;
     child.timings.clear();
