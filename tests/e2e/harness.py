@@ -268,7 +268,7 @@ def host_objects(disks=True):
         found += [f"cgroup {p}" for p in pathlib.Path("/sys/fs/cgroup").glob(f"**/{CGROUP}/*/")]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             comm = read(f"/proc/{pid}/comm").strip()
-            if comm == "tinderbox-warde" and "/tinderbox-e2e/" in read(f"/proc/{pid}/cgroup"):
+            if comm == "tinderbox-warde" and f"/{CGROUP}/" in read(f"/proc/{pid}/cgroup"):
                 found.append(f"process {pid}")
         return found
 

@@ -11,7 +11,7 @@ import unittest
 
 from harness import RUN, STATE, Daemon, DaemonTest, host_objects, process_gone, program, wait_for
 
-MOVED = pathlib.Path("/run/tinderbox-e2e-moved")
+MOVED = RUN.with_name(RUN.name + "-moved")
 DATABASE = STATE / "tinderbox.db"
 
 
