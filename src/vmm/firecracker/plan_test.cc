@@ -50,6 +50,7 @@ TEST(FirecrackerPlan, FullSpec) {
   launch.netns = "/run/netns/tb-1";
   launch.uid = 1900000001;
   launch.gid = 1900000002;
+  launch.file_bytes = 512 << 20;
   launch.kvm = true;
   launch.tun = true;
   launch.cgroup = "tinderbox/ione";
