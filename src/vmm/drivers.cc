@@ -172,7 +172,10 @@ Result<std::unique_ptr<Driver>> OpenQemu(const std::string& binary, const Driver
   capabilities.cpu = std::move(cpu.name);
   capabilities.cpu_features = std::move(cpu.features);
   if (!whole) capabilities.tsc_khz = host.tsc_khz;
-  return qemu::MakeDriver(std::move(capabilities), std::move(programs), std::move(host));
+  auto runtime = std::make_unique<qemu::Runtime>(binary);
+  TRY_CTX(runtime->Binds(), context());
+  return qemu::MakeDriver(std::move(capabilities), std::move(programs), std::move(host),
+                          std::move(runtime));
 }
 
 }  // namespace tinderbox::vmm

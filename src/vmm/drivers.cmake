@@ -1,12 +1,12 @@
 # The drivers' part of this component: CMakeLists.txt includes it.
 set(driver_sources
   probe.cc probe_run.cc internal/probe_guest.cc
-  host_facts.cc check_spec.cc version.cc starting_vm.cc last_words.cc drivers.cc choose.cc driver.cc
+  host_facts.cc program_files.cc elf_needs.cc check_spec.cc version.cc starting_vm.cc last_words.cc drivers.cc choose.cc driver.cc
   memory_file.cc memory_capture.cc
   firecracker/api.cc firecracker/plan.cc firecracker/snapshot_files.cc firecracker/driver.cc
-  qemu/qmp.cc qemu/io_events.cc io_events.cc disk_check.cc qemu/plan.cc qemu/state_file.cc qemu/device_state.cc qemu/driver.cc)
+  qemu/qmp.cc qemu/io_events.cc io_events.cc disk_check.cc qemu/plan.cc qemu/runtime.cc qemu/state_file.cc qemu/device_state.cc qemu/driver.cc)
 set(driver_tests
-  probe_test.cc choose_test.cc version_test.cc
+  probe_test.cc program_files_test.cc choose_test.cc version_test.cc
   firecracker/plan_test.cc firecracker/api_test.cc
   qemu/plan_test.cc qemu/qmp_test.cc qemu/io_events_test.cc qemu/state_file_test.cc
   memory_capture_root_test.cc

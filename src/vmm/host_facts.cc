@@ -21,9 +21,6 @@
 namespace tinderbox::vmm {
 namespace {
 
-// /etc/ld.so.cache spares the loader a search through directories for each of QEMU's 60 libraries.
-constexpr const char* kLibraryPaths[] = {"/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"};
-
 #if defined(__x86_64__)
 struct ClockSample {
   double ns = 0;
@@ -99,9 +96,6 @@ base::Result<HostFacts> MeasureHost() {
   facts.memory_mib = static_cast<std::uint64_t>(info.totalram) * info.mem_unit >> 20;
   facts.cpus = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   facts.tsc_khz = MeasureTscKhz();
-  for (const char* path : kLibraryPaths) {
-    if (sys::Exists(path)) facts.library_paths.emplace_back(path);
-  }
   return facts;
 }
 

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "base/error.h"
 
@@ -15,8 +14,6 @@ struct HostFacts {
   std::uint64_t memory_mib = 0;
   std::uint32_t cpus = 0;
   std::uint64_t tsc_khz = 0;  // rate of the time stamp counter; 0 where there is none
-  // Host directories and files that a dynamically linked program needs; those that exist.
-  std::vector<std::string> library_paths;
 
   bool operator==(const HostFacts&) const = default;
 };

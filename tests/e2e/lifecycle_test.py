@@ -142,6 +142,18 @@ def status_of(pid):
 
 
 class JailTest(DaemonTest):
+    def check_memory(self, pid, vmm):
+        """Guest memory is neither merged with other guests' nor part of a core dump."""
+        flags = {}  # of the largest mapping: guest memory
+        largest = 0
+        for block in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", read(f"/proc/{pid}/smaps"), flags=re.M)[1:]:
+            size = int(re.search(r"^Size: +(\d+)", block, re.M)[1])
+            if size > largest and " rw-p " in block.splitlines()[0]:
+                largest, flags = size, set(re.search(r"^VmFlags: (.*)$", block, re.M)[1].split())
+        self.assertNotIn("mg", flags, "mergeable")
+        if vmm == "qemu":
+            self.assertIn("dd", flags, "not dumped")
+
     def test_what_the_host_sees_of_the_vmm(self):
         sandbox = self.daemon.create()
         record = self.daemon.inspect(sandbox)
@@ -164,12 +176,23 @@ class JailTest(DaemonTest):
         # Its VMM needs these, and it was booted or restored from these.
         self.assertTrue(inside & {"vmlinux", "memory.img"}, inside)
         of_vmm = {"firecracker": {"vmm", "vmm.state", "snapshots"},
-                  "qemu": {"etc", "usr", "lib", "lib32", "lib64", "bin", "sbin", "qemu-memory.so"}}[record["vmm"]["name"]]
+                  "qemu": {"etc", "usr", "lib", "lib64", "qemu-memory.so"}}[record["vmm"]["name"]]
         self.assertLessEqual(inside, {"vmlinux", "initrd.img", "memory.img", "rootfs.ext4", "dev", "run"} | of_vmm)
         self.assertNotEqual(os.stat(f"/proc/{pid}/root/").st_dev, os.stat("/").st_dev, "a file system of its own")
         self.assertLessEqual(set(os.listdir(f"/proc/{pid}/root/dev")), {"net", "kvm", "urandom", "null"})
-        mounts = read(f"/proc/{pid}/mountinfo").splitlines()
-        self.assertLess(len(mounts), 16, "the mount table is pruned")
+        mounts = [line.split()[4:6] for line in read(f"/proc/{pid}/mountinfo").splitlines()]
+        writable = {point for point, flags in mounts if "ro" not in flags.split(",")}
+        self.assertLessEqual(writable, {"/", "/rootfs.ext4", "/memory.img", "/snapshots"})
+        if record["vmm"]["name"] == "qemu":
+            self.assertEqual(os.listdir(f"/proc/{pid}/root/usr/bin"), ["qemu-system-x86_64"])
+            self.assertFalse({"/usr", "/lib", "/lib64", "/etc"} & {point for point, _ in mounts}, "none of them as a whole")
+        else:
+            self.assertLess(len(mounts), 16, "the mount table is pruned")
+        self.check_memory(pid, record["vmm"]["name"])
+        limits = read(f"/proc/{pid}/limits")
+        disk = os.stat(f"/proc/{pid}/root/rootfs.ext4").st_size
+        self.assertRegex(limits, rf"Max file size +{disk} +{disk} ")
+        self.assertRegex(limits, r"Max core file size +1 +1 ", "none, even if a program takes core dumps")
         other = self.daemon.inspect(self.daemon.create())
         self.assertNotEqual(status_of(other["vmmPid"])["Uid"], status["Uid"], "a uid of its own")
 

@@ -18,11 +18,10 @@ std::unique_ptr<Driver> MakeDriver(Protocol protocol, const Programs& programs, 
                                .disk_hotplug = false,
                                .diff_snapshots = false,
                                .needs_pvh_note = false};
-  host.library_paths.clear();  // the program is static
   if (protocol == Protocol::kQmp)
     return qemu::MakeDriver(std::move(capabilities),
-                            {.qemu = programs.fake_vmm, .warden = programs.warden},
-                            std::move(host));
+                            {.qemu = programs.fake_vmm, .warden = programs.warden}, std::move(host),
+                            nullptr);
   return firecracker::MakeDriver(std::move(capabilities),
                                  {.firecracker = programs.fake_vmm, .warden = programs.warden},
                                  std::move(host));

@@ -10,7 +10,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-const HostFacts kHost = {.memory_mib = 8192, .cpus = 2, .tsc_khz = 2500000, .library_paths = {}};
+const HostFacts kHost = {.memory_mib = 8192, .cpus = 2, .tsc_khz = 2500000};
 const Programs kPrograms = {.firecracker = "/opt/firecracker", .warden = "/opt/warden"};
 
 VmSpec Full() {

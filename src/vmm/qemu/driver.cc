@@ -155,15 +155,19 @@ Error WithRemedyFor(Error error) {
 
 class QemuDriver : public Driver {
  public:
-  QemuDriver(Capabilities capabilities, Programs programs, HostFacts host)
+  QemuDriver(Capabilities capabilities, Programs programs, HostFacts host,
+             std::unique_ptr<Runtime> runtime)
       : capabilities_(std::move(capabilities)),
         programs_(std::move(programs)),
-        host_(std::move(host)) {}
+        host_(std::move(host)),
+        runtime_(std::move(runtime)) {}
 
   const Capabilities& capabilities() const override { return capabilities_; }
 
   Result<LaunchPlan> Plan(const VmSpec& spec) const override {
-    return MakePlan(spec, programs_, host_, capabilities_.accelerator);
+    Programs programs = programs_;
+    if (runtime_) programs.runtime = TRY(runtime_->Binds());
+    return MakePlan(spec, programs, host_, capabilities_.accelerator);
   }
 
   Result<std::unique_ptr<Vm>> Launch(const VmSpec& spec, base::Deadline deadline) override {
@@ -198,13 +202,15 @@ class QemuDriver : public Driver {
   const Capabilities capabilities_;
   const Programs programs_;
   const HostFacts host_;
+  const std::unique_ptr<Runtime> runtime_;
 };
 
 }  // namespace
 
-std::unique_ptr<Driver> MakeDriver(Capabilities capabilities, Programs programs, HostFacts host) {
-  return std::make_unique<QemuDriver>(std::move(capabilities), std::move(programs),
-                                      std::move(host));
+std::unique_ptr<Driver> MakeDriver(Capabilities capabilities, Programs programs, HostFacts host,
+                                   std::unique_ptr<Runtime> runtime) {
+  return std::make_unique<QemuDriver>(std::move(capabilities), std::move(programs), std::move(host),
+                                      std::move(runtime));
 }
 
 }  // namespace tinderbox::vmm::qemu

@@ -63,7 +63,10 @@ void AddMachine(Arguments& args, const VmSpec& spec, Accelerator accelerator) {
            "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on,"
            // Device state is saved without the description of itself that QEMU looks for
            // otherwise, and complains of on the console.
-           "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory");
+           "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory,"
+           // Guest memory is neither shared with other guests' by the kernel (KSM), which would
+           // tell each what the others hold, nor part of a core dump.
+           "mem-merge=off,dump-guest-core=off");
   if (accelerator == Accelerator::kKvm) {
     args.Add("-accel", "kvm");
     args.Add("-cpu", "host");
@@ -159,15 +162,13 @@ void AddMemoryBinds(std::vector<JailBind>& binds, const VmSpec& spec, const Prog
   const bool shared = !programs.memory_opener.empty();
   binds.push_back({.source = spec.memory_base, .target = kJailMemory, .read_only = shared});
   if (!shared) return;
-  binds.push_back({.source = programs.memory_opener, .target = kJailMemoryOpener});
+  binds.push_back(
+      {.source = programs.memory_opener, .target = kJailMemoryOpener, .executable = true});
   binds.push_back({.source = programs.preload, .target = kJailPreload});
 }
 
-std::vector<JailBind> Binds(const VmSpec& spec, const Programs& programs, const HostFacts& host) {
-  std::vector<JailBind> binds;
-  // QEMU is linked dynamically and reads its firmware from /usr/share.
-  for (const std::string& path : host.library_paths)
-    binds.push_back({.source = path, .target = path, .read_only = true});
+std::vector<JailBind> Binds(const VmSpec& spec, const Programs& programs) {
+  std::vector<JailBind> binds = programs.runtime;
   if (spec.state.empty())
     binds.push_back({.source = spec.kernel, .target = kJailKernel, .read_only = true});
   if (spec.state.empty() && !spec.initrd.empty())
@@ -199,7 +200,7 @@ base::Result<LaunchPlan> MakePlan(const VmSpec& spec, const Programs& programs,
   launch.warden = programs.warden;
   launch.vmm = programs.qemu;
   launch.argv = args.Take();
-  launch.binds = Binds(spec, programs, host);
+  launch.binds = Binds(spec, programs);
   launch.netns = spec.netns;
   launch.uid = spec.uid;
   launch.gid = spec.gid;

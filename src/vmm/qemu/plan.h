@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "vmm/disk_limits.h"
@@ -19,6 +20,7 @@ struct Programs {
   std::string memory_opener = {};
   std::string preload = {};
   DiskLimits disk = {};
+  std::vector<JailBind> runtime = {};  // Runtime::Binds()
 };
 
 // A second QMP, for IoEvents; it listens before the API socket does.

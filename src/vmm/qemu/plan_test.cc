@@ -14,9 +14,10 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const HostFacts kHost = {
-    .memory_mib = 8192, .cpus = 2, .tsc_khz = 2500123, .library_paths = {"/usr", "/lib64"}};
-const Programs kPrograms = {.qemu = "/usr/bin/qemu-system-x86_64", .warden = "/opt/warden"};
+const HostFacts kHost = {.memory_mib = 8192, .cpus = 2, .tsc_khz = 2500123};
+const JailBind kQemu{"/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64", true, true};
+const Programs kPrograms = {
+    .qemu = kQemu.source, .warden = "/opt/warden", .runtime = {kQemu, {"/lib64", "/lib64"}}};
 
 VmSpec Full() {
   VmSpec spec;
@@ -43,7 +44,8 @@ std::vector<std::string> FullArgv() {
       "qemu-system-x86_64",
       "-M",
       "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on,"
-      "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory",
+      "auto-kernel-cmdline=off,suppress-vmdesc=on,memory-backend=memory,"
+      "mem-merge=off,dump-guest-core=off",
       "-accel",
       "tcg,tb-size=128",
       "-cpu",
@@ -104,7 +106,7 @@ TEST(QemuPlan, FullSpecUnderTcg) {
   EXPECT_EQ(plan->launch.vmm, "/usr/bin/qemu-system-x86_64");
   EXPECT_EQ(plan->launch.warden, "/opt/warden");
   EXPECT_EQ(plan->launch.binds,
-            (std::vector<JailBind>{{"/usr", "/usr", true},
+            (std::vector<JailBind>{kQemu,
                                    {"/lib64", "/lib64", true},
                                    {"/images/vmlinux-6.1", "/vmlinux", true},
                                    {"/images/initrd", "/initrd.img", true},
@@ -181,7 +183,8 @@ TEST(QemuPlan, MemoryFile) {
                                    "mem-path=/memory.img,share=off"));
   EXPECT_EQ(plan->launch.argv, argv);
   EXPECT_THAT(plan->launch.binds, Contains(JailBind{"/pool/t1/memory.img", "/memory.img", true}));
-  EXPECT_THAT(plan->launch.binds, Contains(JailBind{"/opt/memory.so", "/qemu-memory.so", true}));
+  EXPECT_THAT(plan->launch.binds,
+              Contains(JailBind{"/opt/memory.so", "/qemu-memory.so", true, true}));
   EXPECT_THAT(plan->launch.binds,
               Contains(JailBind{"/opt/memory.preload", "/etc/ld.so.preload", true}));
 
