@@ -10,7 +10,7 @@ set(driver_tests
   firecracker/plan_test.cc firecracker/api_test.cc
   qemu/plan_test.cc qemu/qmp_test.cc qemu/io_events_test.cc qemu/state_file_test.cc
   memory_capture_root_test.cc
-  driver_contract_vm_test.cc driver_snapshot_vm_test.cc driver_faults_vm_test.cc)
+  driver_contract_vm_test.cc driver_jail_vm_test.cc driver_snapshot_vm_test.cc driver_faults_vm_test.cc)
 
 # What QEMU's jail loads into QEMU, and the ld.so.preload that says so: beside the warden, as
 # installed. Never instrumented: no sanitizer's run-time is in QEMU.
