@@ -91,6 +91,7 @@ int Main(int argc, char** argv) {
       "  sudo tinderboxd prepare              make the guests' kernel and the template `base`\n"
       "  sudo tinderboxd                      serve until Ctrl-C; sandboxes live on\n"
       "  tinderboxd check-config -c FILE      say whether FILE is good, and what counts\n"
+      "  sudo tinderboxd restore              put back the latest backup of the database\n"
       "  sudo tinderboxd cleanup --all        end every sandbox, take everything off the host");
   app.fallthrough();
   app.require_subcommand(0, 1);
