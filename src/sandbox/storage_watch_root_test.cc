@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
-#include "sandbox/storage_watch.h"
-
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "sandbox/manager_fakes.h"
+#include "sandbox/storage_watch.h"
 #include "sys/file.h"
 
 namespace tinderbox::sandbox {

@@ -98,7 +98,8 @@ Result<> Allocate(const sys::UniqueFd& image, const std::string& path, std::uint
 // How large a new image becomes. One that is allocated leaves most of the space to others: it grows
 // as it fills.
 std::uint64_t NewImageBytes(const Pool::Options& options, std::uint64_t usable) {
-  const auto most = options.sparse ? usable : std::max(usable / 4, std::min(usable, kSmallestImage));
+  const auto most =
+      options.sparse ? usable : std::max(usable / 4, std::min(usable, kSmallestImage));
   return std::min(options.image_bytes, most) / kMiB * kMiB;
 }
 
