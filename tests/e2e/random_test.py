@@ -12,7 +12,6 @@ import pathlib
 import struct
 import unittest
 
-from harness import wait_for
 from snapshot_test import LifecycleTest
 
 ROUNDS, CHILDREN = map(int, os.environ.get("TINDERBOX_RANDOM_FORKS", "1x3").split("x"))
@@ -58,18 +57,13 @@ class RandomTest(LifecycleTest):
         self.tb("cp", str(source), f"{sandbox}:/home/user/drawer.py")
         return sandbox
 
-    def count(self, sandbox):
-        return int(self.sh(sandbox, "stat -c %s /dev/shm/draws 2>/dev/null || echo 0")) // RECORD.size
-
-    def await_draws(self, sandbox, more):
-        """Until it has drawn that many times more."""
-        goal = self.count(sandbox) + more
-        wait_for(lambda: self.count(sandbox) >= goal, 30, f"{sandbox} draws random numbers")
-
-    def records(self, sandbox, since):
-        """The records behind the first `since`, MOST at most."""
-        text = self.sh(sandbox, f"tail -c +{since * RECORD.size + 1} /dev/shm/draws |"
-                                f"head -c {MOST * RECORD.size} | base64 -w0")
+    def records(self, sandbox, since=0):
+        """The records behind the first `since`, MOST at most, once it has made some more."""
+        text = self.sh(sandbox, f"""
+            cd /dev/shm
+            goal=$(($(stat -c %s draws) + {2 * ENOUGH * RECORD.size}))
+            until [ $(stat -c %s draws) -ge $goal ]; do sleep 0.05; done
+            tail -c +{since * RECORD.size + 1} draws | head -c {MOST * RECORD.size} | base64 -w0""")
         raw = base64.b64decode(text)
         return list(RECORD.iter_unpack(raw[:len(raw) // RECORD.size * RECORD.size]))
 
@@ -81,45 +75,35 @@ class RandomTest(LifecycleTest):
 
     def test_forks(self):
         parent = self.prepare()
-        self.sh(parent, "setsid python3 /home/user/drawer.py >/dev/null 2>&1 </dev/null &")
+        self.sh(parent, "setsid python3 /home/user/drawer.py >/dev/null 2>&1 </dev/null & "
+                        "until [ -s /dev/shm/draws ]; do sleep 0.05; done")
         for number in range(ROUNDS):
-            self.await_draws(parent, 100)
-            since = self.count(parent)
+            since = int(self.sh(parent, "stat -c %s /dev/shm/draws")) // RECORD.size
             children = self.fork(parent, CHILDREN)
-            for guest in (parent, *children):
-                self.await_draws(guest, 100)
-            self.assert_apart([self.records(guest, since) for guest in (parent, *children)], f"forks, round {number + 1}")
-            for child in children[1:]:
-                self.tb("rm", child)
-            self.tb("rm", parent)
+            guests = [self.records(guest, since) for guest in (parent, *children)]
+            self.assert_apart(guests, f"forks, round {number + 1}")
+            for each in (parent, *children[1:]):
+                self.tb("rm", each)
             parent = children[0]  # the next generation
 
     def test_snapshot_with_a_start_command_and_rollback(self):
         origin = self.prepare()
         snapshot = self.tb("snapshot", "create", "--name", "drawing", "--start", "exec python3 /home/user/drawer.py",
                            "--ready", "test -s /dev/shm/draws", origin).stdout.strip()
-        self.await_draws(origin, 100)
-        guests = [self.records(origin, 0)]
+        guests = [self.records(origin)]
         for _ in range(2):
             clone = self.daemon.create("--template", "drawing")
-            self.assertEqual(self.daemon.inspect(clone)["startedBy"], "restore")
-            self.await_draws(clone, 100)
-            guests.append(self.records(clone, 0))
+            guests.append(self.records(clone))
             self.tb("rm", clone)
         self.call("POST", f"/tinderbox/v1/sandboxes/{origin}/rollback", {"snapshot": snapshot}, expect=200)
-        self.await_draws(origin, 100)
-        guests.append(self.records(origin, 0))
+        guests.append(self.records(origin))
         self.assert_apart(guests, "snapshot, two clones, rollback")
         # A paused sandbox, and a snapshot of it, go on from the same memory.
         self.pause(origin)
         of_paused = self.snapshot(origin)
-        guests = []
-        for each in (origin, self.daemon.create("--template", of_paused)):
-            if each == origin:
-                self.resume(origin)
-            self.await_draws(each, 100)
-            guests.append(self.records(each, 0))
-        self.assert_apart(guests, "pause, resume, a snapshot of it")
+        self.resume(origin)
+        clone = self.daemon.create("--template", of_paused)
+        self.assert_apart([self.records(origin), self.records(clone)], "pause, resume, a snapshot of it")
         self.tb("rm", "--all")
         for each in (snapshot, of_paused):
             self.remove_snapshot(each)
