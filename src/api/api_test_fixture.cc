@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <future>
 
@@ -247,7 +248,12 @@ Result<sandbox::Manager::Pruned> FakeManager::Prune() {
 Result<sys::UniqueFd> FakeManager::Dial(std::string_view id, std::uint16_t port,
                                         base::Deadline deadline) {
   ++dials;
-  if (auto found = Get(id); !found) return std::unexpected(found.error());
+  const auto found = Get(id);
+  if (!found) return std::unexpected(found.error());
+  if (found->no_space) {
+    return std::unexpected(
+        base::Error(Code::kResourceExhausted, "it waits for free space").WithErrno(ENOSPC));
+  }
   std::uint16_t real = 0;
   {
     const std::lock_guard lock(mutex);

@@ -170,6 +170,18 @@ TEST_F(ProxyTest, ProblemsAreToldInE2bsWords) {
   EXPECT_THAT(Header(page, "Content-Type"), HasSubstr("text/html"));
 }
 
+TEST_F(ProxyTest, ASandboxThatWaitsForDiskSpaceSaysSo) {
+  auto info = *manager_.Get("i1");
+  info.no_space = true;
+  manager_.Put(info);
+  const auto response = Get("/", 9);
+  EXPECT_EQ(response.status, 507);
+  EXPECT_THAT(response.body, HasSubstr("no free disk space"));
+  const auto body = Json(Call("GET", "/tinderbox/v1/sandboxes/i1")).as_object();
+  EXPECT_EQ(body.at("state").as_string(), "no-space");
+  EXPECT_THAT(std::string(body.at("cause").as_string()), HasSubstr("free space"));
+}
+
 TEST_F(ProxyTest, HostOnlyRoutesOfTheAgentAreHidden) {
   Serve(
       [](RawSocket& socket) {
