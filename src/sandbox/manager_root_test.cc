@@ -212,6 +212,15 @@ TEST_F(ManagerTest, NetworkRulesThatCannotBe) {
   }
 }
 
+// An earlier release's rules, or what an administrator left.
+TEST_F(ManagerTest, RecoveryRenewsRules) {
+  const SandboxInfo made = Create();
+  manager_.reset();
+  ASSERT_TRUE(slots_.SetPolicy(made.slot, {.allow_internet = false}));
+  Open();
+  EXPECT_EQ(slots_.policy(made.slot), network::EgressPolicy{});
+}
+
 // As left by a daemon that was killed between the record and the kernel.
 TEST_F(ManagerTest, RecoverySetsRulesThatWereOnlyRecorded) {
   const SandboxInfo made = Create(), other = Create();
