@@ -4,6 +4,7 @@
 // The jail of a real VMM: what stands in it, and what code in it can do that is not the VMM's.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -102,6 +103,8 @@ TEST_F(DriverJail, WhatCodeInsideQemuCanDo) {
   ASSERT_TRUE(driver) << driver.error().ToString();
   VmSpec spec = GuestSpec(DriverKind::kQemu, "spin");
   spec.memory_base = File("zeros", off_t{32} << 20);
+  // Its mode lets everyone write: the mount does not.
+  ASSERT_EQ(::chmod(spec.memory_base.c_str(), 0666), 0);
   spec.rootfs = File("disk", off_t{128} << 20, &spec);
   const auto vm = Begin(**driver, spec);
   ASSERT_TRUE(vm);
