@@ -45,6 +45,7 @@ class LibraryRootTest : public ::testing::Test {
     options_.state_dir = dir_.path() + "/state";
     options_.agent = dir_.path() + "/agent";
     options_.pool_bytes = 2048 * kMiB;
+    options_.pool_sparse = true;  // an allocated one would take the memory of the tmpfs
     options_.reserve_bytes = 16 * kMiB;
     ASSERT_TRUE(sys::WriteFileAtomic(options_.agent, "\177ELF agent"));
     auto library = OpenLibrary(options_, {});

@@ -62,7 +62,7 @@ class DiskCheckTest : public testing::Test {
     const auto image = sys::Open(path, O_RDWR | O_CREAT, 0600).value();
     ASSERT_EQ(::ftruncate(image.get(), 64 * kMiB), 0);
     sys::ToolSpec mkfs;
-    mkfs.argv = {"mkfs.ext4", "-q", "-O", "^has_journal", path};
+    mkfs.argv = {"mkfs.ext4", "-q", "-b", "4096", "-O", "^has_journal", path};
     mkfs.deadline = Deadline::After(std::chrono::seconds(30));
     ASSERT_EQ(sys::RunTool(mkfs)->exit_code, 0);
     const auto device = sys::AttachLoop(image, path);
