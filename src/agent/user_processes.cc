@@ -111,8 +111,9 @@ base::Result<> UserProcesses::StopAll() {
       return base::Fail(base::Code::kResourceExhausted,
                         "freeze: new processes appear faster than they can be frozen");
     }
-    found = TRY(FreezeCgroups());
-    found = TRY(Sweep()) || found;
+    // First, because the agent itself may be in one of the cgroups.
+    found = TRY(Sweep());
+    found = TRY(FreezeCgroups()) || found;
   }
   const auto deadline = base::Deadline::After(kSettle);
   for (const std::string& name : frozen_) AwaitFrozen(name, deadline);
