@@ -197,7 +197,7 @@ TEST_F(ProxyTest, HostOnlyRoutesOfTheAgentAreHidden) {
   for (const char* path :
        {"/init", "/init/", "//init", "/./init", "/x/../init", "/%69nit", "/%2569nit", "/INIT",
         "/init?x=1", "/init;x", "/freeze", "/unfreeze", "/fsfreeze", "/fsthaw", "/collapse",
-        "/upgrade", "/tunnel", "/x/%2e%2e/init"}) {
+        "/volume?id=x", "/upgrade", "/tunnel", "/x/%2e%2e/init"}) {
     const auto response = Get(path, 49983);
     EXPECT_EQ(response.status, 404) << path;
     EXPECT_EQ(Json(response).at("code").as_int64(), 404);

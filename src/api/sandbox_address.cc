@@ -87,8 +87,9 @@ Address AddressOf(const net::RequestHead& head, std::string_view domain) {
 }
 
 bool IsHiddenAgentPath(std::string_view path) {
-  static constexpr std::string_view kHidden[] = {"init",   "freeze",   "unfreeze", "fsfreeze",
-                                                 "fsthaw", "collapse", "upgrade",  "tunnel"};
+  static constexpr std::string_view kHidden[] = {"init",     "freeze", "unfreeze",
+                                                 "fsfreeze", "fsthaw", "collapse",
+                                                 "upgrade",  "tunnel", "volume"};
   // Decoded twice at most: a server that decodes once too often must not open a way around.
   std::string plain(path);
   for (int i = 0; i < 2; ++i) plain = net::PercentDecode(plain).value_or(plain);

@@ -43,7 +43,7 @@ class Routes(Case):
         self.assertGreater(answer.json["disk_total"], answer.json["disk_used"])
 
     def test_host_only_routes_are_404_for_clients(self):
-        for path in ("/init", "/freeze", "/unfreeze", "/fsfreeze", "/fsthaw", "/collapse", "/upgrade", "/tunnel", "/%69nit",
+        for path in ("/init", "/freeze", "/unfreeze", "/fsfreeze", "/fsthaw", "/collapse", "/upgrade", "/tunnel", "/volume", "/%69nit",
                      "//init", "/./fsfreeze", "/x/../fsthaw"):
             self.assertEqual(agent("POST", path, "{}").status, 404, path)
 
