@@ -50,10 +50,14 @@ class Program {
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
   }
-  void Signal(int number) const { ::kill(pid_, number); }
+  // Never a pid of -1, which a failed spawn leaves: that would be every process of the host.
+  void Signal(int number) const {
+    if (pid_ > 0) ::kill(pid_, number);
+  }
   // The exit status, or 1000 + the signal that ended it. Kills the program after 30 s: a test fails
   // then, and does not hang.
   int Wait() const {
+    if (pid_ <= 0) return -1;
     const sys::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
     if (::poll(&ended, 1, 30'000) != 1) {
