@@ -322,8 +322,7 @@ Result<Library::Space> Pool::Space() const {
     const auto usable = host.free > options_.reserve_bytes ? host.free - options_.reserve_bytes : 0;
     // What the host does not hold yet is free only as long as the host has it.
     if (unbacked > usable) space.free_bytes = std::min(space.free_bytes, usable);
-    const auto larger = pool.total + (usable > unbacked ? usable - unbacked : 0);
-    space.most_bytes = std::max(pool.total, std::min(options_.image_bytes, larger));
+    space.most_bytes = pool.total + (usable > unbacked ? usable - unbacked : 0);
   }
   return space;
 }
