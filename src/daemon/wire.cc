@@ -173,6 +173,8 @@ Result<std::unique_ptr<volume::Volumes>> OpenVolumes(const Config& config, Syste
       {.directory = library->pool_dir() + "/volumes",
        .store = *system.store,
        .ensure_room = [library](std::uint64_t bytes) { return library->EnsureRoom(bytes); },
+       .limit_bytes = config.storage.volume_gib << 30,
+       .reserve_bytes = VolumeReserve(config, *library),
        .keep_lost = keep_lost,
        .adopt = adopt});
 }
