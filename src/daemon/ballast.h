@@ -11,8 +11,8 @@ namespace tinderbox::daemon {
 
 // <state_dir>/ballast holds 16 MiB while there is space. Makes it if it is not there.
 void MakeBallast(const std::string& state_dir);
-// To be called before anything else in the state directory is opened: gives the ballast up if less
-// than it is free.
+// To be called before anything is written in the state directory, by who holds its lock: gives the
+// ballast up if less than it is free.
 void UseBallastIfFull(const std::string& state_dir);
 
 // Allocates blocks beyond the ends of the database's files, where SQLite grows.

@@ -15,6 +15,7 @@
 
 #include "base/id.h"
 #include "base/log.h"
+#include "daemon/ballast.h"
 #include "daemon/wire.h"
 #include "sandbox/lost.h"
 #include "sys/directory.h"
@@ -241,6 +242,7 @@ Result<HostClaim> HostClaim::Take(const Config& config, Purpose purpose,
                                   const std::string& directory) {
   InstanceLock state = TRY(InstanceLock::Take(config.state_dir, InstanceLock::Of::kStateDir));
   InstanceLock run = TRY(InstanceLock::Take(config.run_dir, InstanceLock::Of::kRunDir));
+  UseBallastIfFull(config.state_dir);  // what follows writes there
   HostClaim taken(std::move(state), std::move(run),
                   ClaimOf(config, TRY(StateId(config.state_dir))));
   Claim& claim = taken.claim_;

@@ -195,7 +195,6 @@ void RemoveFormerNetwork(const Config& config, const Claim& former) {
 
 Result<std::unique_ptr<System>> OpenSystem(const Config& config, const HostClaim& claim,
                                            const StartOptions& options) {
-  UseBallastIfFull(config.state_dir);
   auto system = std::make_unique<System>();
   system->agent = TRY(FindAgent(config));
   system->warden = config.warden.empty() ? TRY(vmm::FindWardenProgram()) : config.warden;
