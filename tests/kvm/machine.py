@@ -82,7 +82,7 @@ class Machine:
 
     def follow(self, pipe, on_line, end):
         began = heard = time.monotonic()
-        ready, at_start = False, True
+        ready, at_start, used = False, True, set()
         for line in lines(pipe):
             now = time.monotonic()
             if line is not None:
@@ -90,6 +90,10 @@ class Machine:
                 words = line.split()
                 if words[:1] == ["ready"]:
                     ready = True
+                elif words[:1] == ["begin"] and words[1] not in used:
+                    # The first use of KVM by this VMM.
+                    used.add(words[1])
+                    at_start = True
                 elif words[:1] in (["test"], ["line"]):
                     at_start = False
                 elif words[:1] == ["end"]:

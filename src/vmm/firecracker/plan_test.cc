@@ -67,7 +67,8 @@ TEST(FirecrackerPlan, FullSpec) {
           PlannedRequest{"PUT", "/boot-source",
                          R"({"kernel_image_path":"/vmlinux","boot_args":"console=ttyS0 quiet )"
                          R"(reboot=k panic=-1 i8042.noaux i8042.nomux i8042.dumbkbd )"
-                         R"(random.trust_cpu=on tinderbox.agent=1","initrd_path":"/initrd.img"})"},
+                         R"(random.trust_cpu=on rcupdate.rcu_cpu_stall_suppress=1 )"
+                         R"(tinderbox.agent=1","initrd_path":"/initrd.img"})"},
           PlannedRequest{"PUT", "/drives/rootfs",
                          R"({"drive_id":"rootfs","path_on_host":"/rootfs.ext4",)"
                          R"("is_root_device":false,"is_read_only":false,"cache_type":"Unsafe",)"
@@ -90,7 +91,8 @@ TEST(FirecrackerPlan, LeastSpec) {
   // Boot arguments are always passed: Firecracker's own default breaks distributions' kernels.
   EXPECT_EQ(plan->requests[1].body,
             R"({"kernel_image_path":"/vmlinux","boot_args":"console=ttyS0 quiet reboot=k panic=-1 )"
-            R"(i8042.noaux i8042.nomux i8042.dumbkbd random.trust_cpu=on"})");
+            R"(i8042.noaux i8042.nomux i8042.dumbkbd random.trust_cpu=on )"
+            R"(rcupdate.rcu_cpu_stall_suppress=1"})");
 }
 
 TEST(FirecrackerPlan, WithoutInitrdTheDiskIsTheRoot) {
