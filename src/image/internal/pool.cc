@@ -348,9 +348,9 @@ Result<> Pool::Close(const std::string& state_dir) {
             .WithRemedy("Remove the sandboxes that are still running, end these processes, then "
                         "try again."));
   };
-  // The kernel lets go of the mount and of the device a moment after their last user has ended; a
-  // VM that lives has the pool mounted in a namespace of its own.
-  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
+  // The kernel lets go of the mount and of the device a moment after their last user has ended, on
+  // a busy host seconds; a VM that lives has the pool mounted in a namespace of its own.
+  const auto deadline = base::Deadline::After(std::chrono::seconds(10));
   if (mount && device && mount->source == device->path) {
     while (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
       if (errno != EBUSY) return FailErrno(errno, fmt::format("unmount pool '{}'", pool));

@@ -78,7 +78,7 @@ Result<> UnprotectPool(const std::string& pool, const std::string& state_dir) {
   const auto mount = TRY(sys::FindMount(pool));
   if (!mount) return {};
   if (TRY(sys::Stat(pool)).st_dev != TRY(sys::Stat(state_dir)).st_dev) return {};
-  const auto deadline = base::Deadline::After(std::chrono::seconds(2));
+  const auto deadline = base::Deadline::After(std::chrono::seconds(10));
   while (::umount2(pool.c_str(), UMOUNT_NOFOLLOW) != 0) {
     if (errno != EBUSY) return FailErrno(errno, fmt::format("unmount pool '{}'", pool));
     if (deadline.passed()) {
