@@ -36,7 +36,7 @@ class Filesystem : public Freezable {
     return {};
   }
   base::Result<> GoOn() override {
-    // EINVAL: somebody in the guest was quicker.
+    // EINVAL: a process of the guest thawed it first.
     if (::ioctl(root_.get(), FITHAW, 0) != 0 && errno != EINVAL) {
       return base::FailErrno(errno, fmt::format("thaw file system at '{}'", path_));
     }
@@ -118,7 +118,7 @@ void Freeze::Hold() {
   if (!stopped) return;
   const bool asked = AwaitEnd(false);
   if (!asked) {
-    base::LogWarning("freeze: nobody asked for the thaw in time");
+    base::LogWarning("freeze: no request to thaw came in time");
     if (const auto prepared = target_->PrepareOwnThaw(); !prepared) {
       base::LogError("freeze: stays frozen: " + prepared.error().ToString());
       (void)AwaitEnd(true);

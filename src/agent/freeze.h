@@ -15,15 +15,16 @@
 
 namespace tinderbox::agent {
 
-// What a Freeze stops and lets go on. All calls come from the freeze's own thread and may block.
+// The object that a Freeze stops and lets go on. All calls come from the freeze's own thread and
+// may block.
 class Freezable {
  public:
   virtual ~Freezable() = default;
   // An error leaves it thawed.
   virtual base::Result<> Stop() = 0;
   virtual base::Result<> GoOn() = 0;
-  // Called when nobody asked for the thaw in time, before GoOn. An error keeps it frozen until
-  // somebody does ask.
+  // Called before GoOn if no request to thaw came in time. An error keeps it frozen until one
+  // comes.
   virtual base::Result<> PrepareOwnThaw() { return {}; }
 };
 

@@ -9,8 +9,8 @@
 // The kernel's random numbers in a guest that may be a copy of another.
 namespace tinderbox::agent {
 
-// Opens the device of the kernel's generator for good, so that a guest that removes it from /dev
-// does not lose its seeds.
+// Opens the device of the kernel's generator and keeps it open, so that a guest that removes it
+// from /dev does not lose its seeds.
 void OpenRandomDevice();
 
 // Mixes `entropy` in and has the kernel draw new keys from it at once: all of getrandom(2),

@@ -29,7 +29,8 @@ struct AgentState {
   std::string default_workdir;
   Freeze* freeze = nullptr;          // of the file system; the agent's, set by it
   Freeze* process_freeze = nullptr;  // of the user processes; likewise
-  // What that freezes; null if the agent is not process 1 of a VM, or its kernel cannot do it.
+  // The processes that it freezes; null if the agent is not process 1 of a VM, or its kernel cannot
+  // do it.
   UserProcesses* user_processes = nullptr;
   Volumes* volumes = nullptr;  // the agent's; set by it
 };

@@ -71,7 +71,7 @@ std::vector<pid_t> ParsePids(std::string_view text) {
 }  // namespace
 
 base::Result<std::unique_ptr<UserProcesses>> UserProcesses::Open() {
-  // A mount of our own, which nobody in the guest can unmount or hide.
+  // A detached mount of our own: no process of the guest can unmount or hide it.
   const sys::UniqueFd context(::fsopen("cgroup2", FSOPEN_CLOEXEC));
   if (!context || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
     return base::FailErrno(errno, "open the cgroups of version 2");

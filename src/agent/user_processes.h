@@ -17,7 +17,7 @@ namespace tinderbox::agent {
 //
 // Why they are frozen: until a copy of a running guest is reseeded, its kernel's generator yields
 // what every other copy's yields. So they are stopped before the guest is captured, and go on only
-// when POST /init has set clock, random seed and identity; or, if nobody asks for that in time,
+// when POST /init has set clock, random seed and identity; or, if that does not come in time,
 // when the generator was reseeded from the CPU, whose numbers differ in every copy. A copy cannot
 // tell that it is one, so this is the rule for the original too.
 //
@@ -29,7 +29,7 @@ namespace tinderbox::agent {
 // stopped and continued (signal(7)): some waits, epoll_wait(2) for one, end with EINTR.
 class UserProcesses : public Freezable {
  public:
-  // Of this guest. kFailedPrecondition if the kernel has no cgroups of version 2.
+  // For this guest. kFailedPrecondition if the kernel has no cgroups of version 2.
   static base::Result<std::unique_ptr<UserProcesses>> Open();
   // `root`: the directory of a cgroup that stands for the hierarchy's root. For tests.
   explicit UserProcesses(sys::UniqueFd root);
