@@ -43,7 +43,7 @@ class FreezeTest : public testing::Test {
   }
   void TearDown() override {
     ::umount2(Mount().c_str(), 0);
-    if (loop_.fd) (void)sys::DetachLoop(loop_);
+    if (loop_.fd) (void)sys::DetachLoop(std::move(loop_));
     std::filesystem::remove_all(dir_);
   }
 

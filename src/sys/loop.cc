@@ -96,7 +96,7 @@ Result<> RefreshLoopSize(const LoopDevice& device) {
   return FailErrno(errno, fmt::format("refresh the size of '{}'", device.path));
 }
 
-Result<> DetachLoop(const LoopDevice& device) {
+Result<> DetachLoop(LoopDevice device) {
   if (::ioctl(device.fd.get(), LOOP_CLR_FD) == 0 || errno == ENXIO) return {};
   return FailErrno(errno, fmt::format("detach '{}'", device.path));
 }

@@ -58,10 +58,12 @@ TEST_F(LoopRootTest, SeesThatItsFileHasGrown) {
 }
 
 TEST_F(LoopRootTest, DetachesTwice) {
-  const auto device = AttachLoop(file_, "tinderbox-test");
+  auto device = AttachLoop(file_, "tinderbox-test");
   ASSERT_TRUE(device) << device.error().ToString();
-  EXPECT_TRUE(DetachLoop(*device));
-  EXPECT_TRUE(DetachLoop(*device));
+  LoopDevice again{device->path, Open(device->path, O_RDWR).value()};
+  EXPECT_TRUE(DetachLoop(*std::move(device)));
+  EXPECT_TRUE(DetachLoop(std::move(again)));
+  EXPECT_FALSE(FindLoop(file_).value().has_value());
 }
 
 TEST_F(LoopRootTest, TakesOnlyFiles) {

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/deadline.h"
 #include "base/log.h"
@@ -338,9 +339,10 @@ Result<> Pool::Close(const std::string& state_dir) {
   if (!has_image) return UnprotectPool(pool, real);
   const auto image = TRY(sys::Open(image_path, O_RDWR | O_NOFOLLOW));
   auto device = TRY(sys::FindLoop(image));
+  const std::string device_path = device ? device->path : "";
   const auto mount = TRY(sys::FindMount(pool));
   const auto busy = [&] {
-    const std::string users = PoolUsers(pool, device ? device->path : "");
+    const std::string users = PoolUsers(pool, device_path);
     return std::unexpected(
         base::Error(Code::kFailedPrecondition,
                     fmt::format("unmount pool '{}': it is in use: {}", pool,
@@ -358,7 +360,7 @@ Result<> Pool::Close(const std::string& state_dir) {
       ::poll(nullptr, 0, 10);
     }
   }
-  if (device) TRY(sys::DetachLoop(*device));
+  if (device) TRY(sys::DetachLoop(*std::exchange(device, std::nullopt)));
   while (TRY(sys::FindLoop(image))) {
     if (deadline.passed()) return busy();
     ::poll(nullptr, 0, 10);

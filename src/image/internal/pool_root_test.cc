@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,7 +46,7 @@ class PoolRootTest : public ::testing::Test {
     // Unmounting and detaching must leave no loop device behind, whatever a test did.
     if (const auto image = sys::Open(Image(), O_RDWR)) {
       auto left = sys::FindLoop(*image);
-      if (left && *left) static_cast<void>(sys::DetachLoop(**left));
+      if (left && *left) static_cast<void>(sys::DetachLoop(*std::move(*left)));
     }
     static_cast<void>(sys::UnmountBelow(dir_.path()));
   }
@@ -346,6 +347,22 @@ TEST_F(PoolRootTest, IsNotClosedWhileInUse) {
     EXPECT_EQ(Loops(), 1);
   }
   EXPECT_TRUE(Pool::Close(options_.state_dir));
+  EXPECT_EQ(Loops(), 0);
+}
+
+// Any process that looks for a loop device (losetup, another daemon) opens this one for a moment, and
+// the kernel then detaches it only after its last user has closed it.
+TEST_F(PoolRootTest, IsClosedWhileAnotherProcessLooksAtItsDevice) {
+  ASSERT_TRUE(Open());
+  const auto image = sys::Open(Image(), O_RDWR).value();
+  auto other = sys::FindLoop(image).value();
+  std::thread looks([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    other.reset();
+  });
+  const auto closed = Pool::Close(options_.state_dir);
+  looks.join();
+  EXPECT_TRUE(closed) << closed.error().ToString();
   EXPECT_EQ(Loops(), 0);
 }
 
