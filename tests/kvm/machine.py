@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -20,11 +21,12 @@ SILENT_SECONDS = 100  # the machine reports every 5 s that it lives, 15 to 40 s 
 
 
 class Unusable(Failed):
-    """The machine is of no use. `at_start`: before its first result, as emulation sometimes fails; worth another try."""
+    """The machine is of no use. `again`: worth another try, since it failed before its first result or QEMU is known to be
+    the cause."""
 
-    def __init__(self, what, at_start):
+    def __init__(self, what, again):
         super().__init__(what)
-        self.at_start = at_start
+        self.again = again
 
 
 @contextlib.contextmanager
@@ -50,11 +52,13 @@ class Machine:
     def command(self):
         initramfs = self.logs / "initramfs"
         self.parts.initramfs(initramfs, self.environment)
-        append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet"
+        # guest/run_scenarios.py starts the other processors. Without KASLR, addresses in logs can be looked up.
+        append = "console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check quiet nokaslr maxcpus=1"
         return [
             "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", self.cpu,
             "-smp", self.processors, "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-serial", f"file:{self.logs}/console.log", "-serial", "stdio",
+            "-monitor", f"unix:{self.logs}/monitor,server=on,wait=off",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.logs},mount_tag=logs,security_model=none",
             # With snapshot=on, changes go to an unlinked temporary file.
@@ -80,6 +84,18 @@ class Machine:
             qemu.stdout.close()
             (self.logs / "initramfs").unlink(missing_ok=True)
 
+    def ask_monitor(self, command):
+        """Three answers, one second apart, go to stuck.log: what the processors do."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor, \
+                open(self.logs / "stuck.log", "wb") as log:
+            monitor.settimeout(1)
+            monitor.connect(str(self.logs / "monitor"))
+            for _ in range(3):
+                monitor.sendall(command.encode() + b"\n")
+                with contextlib.suppress(TimeoutError):
+                    while data := monitor.recv(65536):
+                        log.write(data)
+
     def follow(self, pipe, on_line, end):
         began = heard = time.monotonic()
         ready, at_start, used = False, True, set()
@@ -104,10 +120,18 @@ class Machine:
             if not ready and now - began > READY_SECONDS:
                 raise Unusable(f"not ready within {READY_SECONDS} s", True)
             if now - heard > SILENT_SECONDS:
+                self.ask_monitor("info registers -a")
                 raise Unusable(f"no sign of life for {SILENT_SECONDS} s", at_start)
             if now > end:
                 raise Failed("the scenarios are not done in time")
-        raise Unusable("ended early; console.log may have its kernel's panic", at_start)
+        raise Unusable("ended early; console.log may have its kernel's panic", at_start or self.emulator_failed())
+
+    def emulator_failed(self):
+        """Whether the kernel panicked as it does if QEMU delivers an interrupt between #VMEXIT and VMLOAD, although #VMEXIT
+        has cleared the global interrupt flag. The handler then runs with the guest's GS, and its page faults fill the stack.
+        """
+        console = (self.logs / "console.log").read_text(errors="replace")
+        return re.search(r"stack guard page|corrupted stack end", console) and re.search(r"Comm: (fc_vcpu|CPU) \d", console)
 
 
 def die_with_parent():
