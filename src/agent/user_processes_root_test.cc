@@ -207,7 +207,7 @@ TEST_F(UserProcessesTest, TheyGoOnByThemselvesOnceTheGeneratorIsReseeded) {
   while (begun.wait_for(0s) != std::future_status::ready) io.run_one();
   ASSERT_TRUE(begun.get().has_value());
   EXPECT_FALSE(freeze.thawed());
-  // Nobody runs the loop, and nobody asks.
+  // No thread runs the loop, and no request comes.
   AwaitCounting(0);
 }
 

@@ -34,8 +34,7 @@ base::Result<> Show(const Session& session, const std::string& text) {
   if (text.empty()) return {};
   if (session.json())
     return Print(boost::json::serialize(boost::json::object{{"console", text}}) + "\n");
-  // What a guest writes must not command the terminal of whoever looks. A pipe or a file gets it as
-  // it is.
+  // A guest's output must not control the reader's terminal. A pipe or a file gets it unchanged.
   return Print(IsTerminal(STDOUT_FILENO) ? PrintableLines(text) : text);
 }
 

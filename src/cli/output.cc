@@ -55,7 +55,7 @@ void Append(std::string& out, const json::value& value, std::size_t depth) {
 }  // namespace
 
 void PrintError(const base::Error& error) {
-  // What the daemon quotes may come from a guest: no escape sequence of it reaches the terminal.
+  // The daemon may quote a guest, so no escape sequence may reach the terminal.
   std::string text = "tinderbox: " + PrintableLines(error.ToString()) + "\n";
   if (!error.remedy().empty()) text += "  " + PrintableLines(error.remedy()) + "\n";
   // There is no one to tell if this fails.

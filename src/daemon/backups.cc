@@ -107,7 +107,7 @@ Backups::~Backups() {
 }
 
 void Backups::Run() {
-  // Of a predecessor that was killed while it wrote one.
+  // A daemon that was killed during a backup leaves these.
   static_cast<void>(sys::RemoveTemporaries(BackupDirectory(config_.state_dir)));
   std::unique_lock lock(mutex_);
   while (!stopping_) {

@@ -32,7 +32,7 @@ namespace {
 
 constexpr std::size_t kMaxFile = 1 << 20;
 
-// What the state directory knows of its last daemon.
+// Records the last daemon that used the state directory.
 std::string LastPath(const std::string& state_dir) { return state_dir + "/host.json"; }
 // Whose VMs a run directory holds: "<state id> <state_dir>".
 std::string OwnerPath(const std::string& run_dir) { return run_dir + "/state-id"; }
@@ -113,7 +113,7 @@ Result<sys::UniqueFd> LockClaims(const std::string& directory) {
   }
 }
 
-// Of the earlier run directories those count that still hold something, and of ours.
+// Drops the earlier run directories that are empty or belong to another daemon.
 void KeepOurs(Claim& claim) {
   std::vector<std::string> kept;
   for (const std::string& dir : claim.former_run_dirs) {

@@ -12,8 +12,8 @@
 #include "daemon/instance_lock.h"
 #include "sys/fd.h"
 
-// What a daemon has of its host for itself. Two daemons must not share any of it, and a daemon must
-// not change it under sandboxes that run.
+// A daemon's exclusive share of its host. Two daemons must not share any of it, and a daemon must
+// not change it while sandboxes run.
 namespace tinderbox::daemon {
 
 inline constexpr char kClaimDirectory[] = "/run/tinderboxd.claims";
@@ -41,8 +41,8 @@ Claim ClaimOf(const Config& config, const std::string& state_id);
 // The id of a state directory: <state_dir>/state-id, made if it is not there.
 base::Result<std::string> StateId(const std::string& state_dir);
 
-// How many sandboxes' VMs live below <run_dir>/vm. Those that are nobody's yet (of the pool of
-// ready VMs, whose files in <state_dir>/pool say so) do not count.
+// How many sandboxes' VMs live below <run_dir>/vm. VMs that belong to no sandbox yet do not count:
+// those of the pool of ready VMs, which their files in <state_dir>/pool show.
 std::size_t LiveVms(const std::string& run_dir, const std::string& state_dir);
 
 // All that a daemon, or a command that works in its place, holds while it runs. Taken in this
@@ -58,7 +58,7 @@ class HostClaim {
   enum class Purpose { kServe, kCleanUp };
   static base::Result<HostClaim> Take(const Config& config, Purpose purpose,
                                       const std::string& directory = kClaimDirectory);
-  // What the daemon before this one had; as `claim` if there was none.
+  // The claim of the previous daemon; equal to `claim` if there was none.
   const Claim& former() const { return former_; }
   const Claim& claim() const { return claim_; }
   // Everything was taken off the host: forgets the claim, and what the state directory knew of it.

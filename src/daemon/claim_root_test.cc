@@ -176,7 +176,7 @@ TEST_F(HostClaimTest, WhatVmsAreBoundToDoesNotChangeWhileTheyRun) {
     config = one_;
     config.limits.uid_base += 1;
     ExpectRefused(config, "limits.uid_base", "Set it back");
-    // A VM of the pool of ready ones is nobody's, and ends with the daemon's restart.
+    // A VM of the pool of ready VMs has no sandbox, and ends when the daemon restarts.
     fs::create_directories(one_.state_dir + "/pool/sandboxes/i1");
     std::ofstream(one_.state_dir + "/pool/sandboxes/i1/ephemeral") << "";
     EXPECT_TRUE(Take(config));

@@ -10,7 +10,7 @@
 // The subcommands of tinderboxd.
 namespace tinderbox::daemon {
 
-// What to do with data in the pool that an empty database knows nothing of. Neither: do not start.
+// How to treat data in the pool if the database is empty. Neither: the daemon does not start.
 struct StartOptions {
   bool adopt = false;    // take it up, by the metadata beside it
   bool discard = false;  // move it to lost+found

@@ -48,13 +48,13 @@ struct Config {
     std::uint32_t uid_base = 1900000000;
     std::chrono::seconds boot{60};
     std::chrono::hours keep_dead{24};
-    // Of each sandbox's disk, in a second; 0: no limit.
+    // For each sandbox's disk, per second; 0: no limit.
     std::uint64_t disk_mib = 0;
     std::uint64_t disk_operations = 0;
     bool operator==(const Limits&) const = default;
   } limits;
 
-  // What all sandboxes together may use. 0: what the host has, minus a share of its own.
+  // Limits of all sandboxes together. 0: the host's, minus a reserve for the host.
   struct Host {
     std::uint64_t memory_mib = 0;
     std::uint64_t cpus = 0;

@@ -9,10 +9,10 @@
 
 namespace tinderbox::daemon {
 
-// What a host of untrusted guests should have, besides what Tinderbox needs to run (Firecracker's
+// Recommendations for a host of untrusted guests; Tinderbox runs without them (Firecracker's
 // documentation calls it the production host setup): no swap that keeps guests' memory in the
 // clear, no merging of equal pages, no SMT, and mitigations for what the CPU is known to leak. Each
-// is "ok" or "warn": sandboxes run without. `root` is put before every path; tests pass a
+// is "ok" or "warn". `root` is put before every path; tests pass a
 // directory.
 std::vector<api::Check> CheckHardening(const std::string& root = "");
 

@@ -22,7 +22,7 @@ struct Data {
   std::size_t sandboxes = 0;
 };
 
-// What of the pool only a record gives a meaning to. Half-made things do not count.
+// The pool's data that needs a record in the database. Unfinished data does not count.
 Result<Data> DataIn(image::Library& library) {
   Data data;
   const std::string volumes = library.pool_dir() + "/volumes";

@@ -12,7 +12,7 @@
 
 namespace tinderbox::daemon {
 
-// What is in the pool's lost+found, and what becomes of it. Safe from any thread; blocks.
+// Lists, adopts and removes the data in the pool's lost+found. Safe from any thread; blocks.
 class Recovery {
  public:
   explicit Recovery(System& system) : system_(system) {}

@@ -7,7 +7,7 @@
 
 namespace tinderbox::daemon {
 
-// What the daemon calls at the points of sandbox/stage.h; empty in the daemon that is installed.
+// The daemon calls this at the points of sandbox/stage.h; empty in the daemon that is installed.
 // The tests' daemon (stage_hook_test_build.cc) kills itself at the point that TINDERBOX_DIE_AT
 // names.
 std::function<void(std::string_view stage)> StageHook();

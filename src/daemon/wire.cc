@@ -131,7 +131,7 @@ std::string VolumeServerNear(const std::string& warden) {
   return sys::Exists(built) ? built : folder + "/tinderbox-volume";
 }
 
-// What volumes leave to the sandboxes' own disks. An image may be small, and grows.
+// Bytes that volumes leave free for the sandboxes' disks. An image may be small at first.
 std::uint64_t VolumeReserve(const Config& config, image::Library& library) {
   const std::uint64_t reserve = config.storage.reserve_mib << 20;
   if (!sys::Exists(config.state_dir + "/pool.img")) return reserve;
@@ -139,7 +139,7 @@ std::uint64_t VolumeReserve(const Config& config, image::Library& library) {
   return space ? std::min(reserve, space->total_bytes / 8) : reserve;
 }
 
-// What the storage watch calls about once a second.
+// The storage watch calls this about once a second.
 std::function<void(std::uint64_t)> OnSpace(const Config& config, volume::Volumes& volumes) {
   constexpr int kEvery = 30;
   return [config, &volumes, calls = 0](std::uint64_t free_bytes) mutable {

@@ -27,8 +27,8 @@ base::Result<std::string> FindAgent(const Config& config);
 
 image::LibraryOptions LibraryOptionsOf(const Config& config, const std::string& agent);
 network::PoolOptions PoolOptionsOf(const Config& config);
-// What sandboxes may use: as configured, else as detected, the host's share left out. `pool_bytes`:
-// what the storage pool may grow to.
+// The capacity for sandboxes: configured, or else detected minus the host's reserve. `pool_bytes`:
+// the size that the storage pool may grow to.
 sandbox::CapacityLimits CapacityOf(const Config& config, std::uint64_t pool_bytes);
 std::string StorePath(const Config& config);
 std::string SecretsKeyPath(const Config& config);

@@ -12,7 +12,7 @@
 
 namespace tinderbox::image {
 
-// What was found in the pool without a record, and is kept until somebody decides about it.
+// Data that was found in the pool without a record. It is kept until the administrator decides.
 struct LostItem {
   std::string kind;   // "volume", "sandbox", "capture"
   std::string id;     // its id when it was in use

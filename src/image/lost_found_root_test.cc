@@ -48,7 +48,7 @@ TEST_F(LostFoundTest, KeepsWhatWasLostUntilItIsPutBack) {
   EXPECT_EQ(all->at(0).item.why, "a test");
   EXPECT_EQ(*sys::ReadFile(all->at(0).path + "/file"), "v1");
 
-  // What has taken its place since is not overwritten.
+  // Newer data in its place is not overwritten.
   fs::create_directories(pool_ + "/volumes/v1");
   EXPECT_EQ(lost().PutBack(entry, pool_ + "/volumes/v1").error().code(), Code::kAlreadyExists);
   fs::remove(pool_ + "/volumes/v1");

@@ -53,8 +53,8 @@ bool HasFoldedField(std::string_view head) {
   return head.contains("\r\n ") || head.contains("\r\n\t");
 }
 
-// More than one Host, or a length that is a list: RFC 9112 wants these refused, since whoever
-// stands before or behind us may take the other one.
+// More than one Host, or a length that is a list. RFC 9112 demands that these are refused, since
+// another proxy may use the other value.
 bool IsAmbiguous(const HeaderList& headers) {
   const auto count = [&](std::string_view wanted) {
     return std::ranges::count_if(

@@ -176,7 +176,7 @@ TEST_F(HttpServerTest, GarbageIsRefusedAndClosed) {
             std::string::npos);
 }
 
-// RFC 9112: whoever stands before or behind this server may understand these in another way.
+// RFC 9112: another proxy may understand these in another way.
 TEST_F(HttpServerTest, AmbiguousHeadsAreRefused) {
   Start(Echo);
   const auto status = [this](const std::string& fields, const std::string& body = "") {

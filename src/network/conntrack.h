@@ -9,8 +9,8 @@
 // The kernel's table of tracked connections. One limit holds for the host and all guests together.
 namespace tinderbox::network {
 
-// What one guest may have at the same time: at most the first, and never less than the second, with
-// which ordinary programs still work.
+// Limits of one guest's simultaneous connections: at most the first, never fewer than the second.
+// Ordinary programs still work with the second.
 inline constexpr std::uint32_t kMostConnections = 4096;
 inline constexpr std::uint32_t kFewestConnections = 256;
 

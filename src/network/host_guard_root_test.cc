@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What keeps guests from the host if other programs change the host's firewall and addresses, as
+// Guests cannot reach the host even if other programs change its firewall and addresses, as
 // `nft flush ruleset`, Docker and DHCP do.
 #include <gtest/gtest.h>
 

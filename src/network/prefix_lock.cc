@@ -87,7 +87,7 @@ Result<PrefixLock> PrefixLock::Take(const AddressPlan& plan) {
 }
 
 PrefixLock::~PrefixLock() {
-  // While the lock is held: whoever opened the file before finds that it is gone, and tries again.
+  // While the lock is held: a process that has opened the file finds it gone, and tries again.
   if (!lock_) return;
   static_cast<void>(sys::RemoveFile(path_));
   // If it was the last one; Take() makes the directory again.

@@ -30,7 +30,7 @@ bool IsDenied(const AddressPlan& plan, const sys::Ipv4Prefix& prefix);
 // The networks that no other one of `networks` contains, sorted: nftables wants no overlaps.
 std::vector<sys::Ipv4Prefix> WithoutOverlaps(std::vector<sys::Ipv4Prefix> networks);
 
-// What the rules of every slot hold besides the policy.
+// The part of every slot's rules that does not depend on the policy.
 struct SlotFacts {
   std::vector<sys::Ipv4Prefix> host;  // the host's own (HostPrefixes): out of reach
   std::uint32_t connections =

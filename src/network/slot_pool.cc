@@ -266,7 +266,7 @@ Result<> Pool::SetPolicy(std::uint32_t index, const EgressPolicy& policy) {
   TRY(CheckPolicy(policy));
   TRY(CheckInUse(index));
   TRY(ApplyPolicy(index, policy));
-  // Released meanwhile: what was noted is nobody's.
+  // Released meanwhile: the note belongs to no slot.
   if (!CheckInUse(index)) rules_.Forget(index);
   return {};
 }

@@ -84,7 +84,7 @@ struct EgressPolicy {
 
 // How the rules in force compare with those that the pool put in place.
 struct RulesReport {
-  // What differs now: a sentence each, without its full stop. Empty: nothing.
+  // The differences, a sentence each, without its full stop. Empty: no difference.
   std::vector<std::string> host;
   std::vector<std::string> namespaces;
   std::size_t compared = 0;       // namespaces
@@ -114,7 +114,7 @@ class SlotPool {
   virtual base::Result<Slot> Acquire(const EgressPolicy& policy) = 0;
   // Marks the slot of a VM that outlived the daemon as in use; checks that its namespace is there.
   // kNotFound or kFailedPrecondition where it is not, or not whole; the slot then stays unused.
-  // Nothing is made ahead before the first Sweep or Acquire, so that nothing is in Adopt's way. The
+  // No spare slot is made before the first Sweep or Acquire, so that none is in Adopt's way. The
   // slot keeps the rules that it has until SetPolicy; after Sweep they know the host's addresses.
   virtual base::Result<Slot> Adopt(std::uint32_t index) = 0;
   // Gives the slot back and returns at once; namespace, veth and rules are removed in the

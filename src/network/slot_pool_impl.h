@@ -33,7 +33,7 @@ enum class Use {
   kMaking,   // on its way to kInUse
   kInUse,
   kMakingReady,  // on its way to kReady
-  kReady,        // made ahead, with the default policy
+  kReady,        // a spare, with the default policy
   kRemoving,     // on its way to kFree
   kLeft,         // could not be removed
 };
@@ -48,7 +48,7 @@ struct Removal {
   std::chrono::steady_clock::time_point due;  // at the latest
 };
 
-// What the pool's thread does next.
+// The next work of the pool's thread.
 struct Chore {
   enum class Kind { kRemove, kMakeReady, kEnd } kind = Kind::kEnd;
   std::uint32_t index = 0;
@@ -120,7 +120,7 @@ class Pool final : public SlotPool {
   std::unique_ptr<HostWatch> watch_;  // after all that its thread uses
 
   // Guards what follows. What touches the host is done outside it, on an entry marked kMaking,
-  // kMakingReady or kRemoving, which nobody else touches.
+  // kMakingReady or kRemoving, which no other thread touches.
   std::mutex mutex_;
   std::condition_variable settled_;  // an entry has changed
   std::condition_variable chores_;   // the pool's thread may have something to do
@@ -131,7 +131,7 @@ class Pool final : public SlotPool {
   bool making_ready_ = false;      // there is one kMakingReady
   int waiting_ = 0;                // who waits for removals: they do not wait for calm then
   bool may_make_ = false;          // Sweep has ended, or Acquire has been called
-  // Sweeps under way: what stands is theirs to look at, and nothing is made ahead in its place.
+  // Sweeps in progress: they look at what exists, so no spare slot is made meanwhile.
   int sweeping_ = 0;
   std::chrono::steady_clock::time_point last_acquire_{};
   std::chrono::steady_clock::time_point make_due_ =

@@ -31,8 +31,8 @@ class SlotRuleBook {
   };
   Draft Write(const EgressPolicy& policy) const;
 
-  // Replaces the rules of a slot. Rules that are right already stay, if nobody knows who made them:
-  // an earlier daemon did. False, besides errors: see Applied.
+  // Replaces the rules of a slot. If their origin is unknown (an earlier daemon), rules that are
+  // right stay. False, besides errors: see Applied.
   base::Result<bool> Apply(std::uint32_t index, const EgressPolicy& policy);
   // Notes that `draft` is in force. False: the host's addresses have changed meanwhile, and CatchUp
   // has something to do.
@@ -47,7 +47,7 @@ class SlotRuleBook {
   // not be changed (it is logged).
   bool CatchUp(const std::function<bool()>& stop);
 
-  // What differs in the namespaces whose policy is known, in sentences, and how many were compared.
+  // The differences in the namespaces whose policy is known, and how many were compared.
   std::vector<std::string> Differences(base::Deadline deadline, std::size_t& compared) const;
 
  private:

@@ -18,7 +18,7 @@ namespace tinderbox::network {
 Slot DescribeSlot(const AddressPlan& plan, std::uint32_t index, uid_t uid);
 
 // Makes namespace, TAP, veth pair and `rules` (SlotRules). On failure nothing is left.
-// kAlreadyExists where one of its names is taken, by whomever: what stood there is not touched.
+// kAlreadyExists if one of its names is taken; the existing object is not touched.
 base::Result<Slot> MakeSlot(const AddressPlan& plan, std::uint32_t index, const std::string& rules,
                             uid_t uid);
 

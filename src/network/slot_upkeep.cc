@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the pool's two threads do: one makes slots ahead and removes released ones, one watches the
-// host.
+// The pool's two threads: one makes spare slots and removes released ones, one watches the host.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,10 +22,10 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// The pool's own work waits until nobody has acquired for so long: both contend for the kernel's
-// one lock on network devices.
+// The pool's own work starts this long after the last Acquire: both contend for the kernel's one
+// lock on network devices.
 constexpr milliseconds kCalm{100};
-// After a slot could not be made ahead.
+// After a spare slot could not be made.
 constexpr milliseconds kRetryAfter{5000};
 // What CheckRules may take.
 constexpr milliseconds kCheckTime{1000};
@@ -152,7 +151,7 @@ void Pool::MakeReady(std::uint32_t index) {
   const auto slot = Make(index, {});
   const bool taken = !slot && slot.error().code() == Code::kAlreadyExists;
   if (!slot && !taken) {
-    base::LogWarning("network: no slot could be made ahead", {{"error", slot.error().ToString()}});
+    base::LogWarning("network: cannot make a spare slot", {{"error", slot.error().ToString()}});
   }
   if (!slot && !taken) {
     const std::lock_guard lock(mutex_);

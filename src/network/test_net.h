@@ -43,7 +43,7 @@ std::string Tool(const std::vector<std::string>& argv);
 
 // Takes the place of a table of family inet in the calling thread's network namespace: an empty one
 // of that name, which only its owner (a process that this starts) may change or remove. It goes
-// with this object. So the host's own rules are gone, however often somebody rebuilds them.
+// with this object. So the host's own rules are gone, however often a program rebuilds them.
 class SeizedTable {
  public:
   explicit SeizedTable(const std::string& table);

@@ -111,7 +111,7 @@ Result<image::Template> Boots::Take(const image::Template& source, Shape shape,
     }
     std::this_thread::sleep_for(kSettle);
     clock.Stage("warm up");
-    // What the image's shell may have left behind is in every sandbox.
+    // Whatever the image's shell leaves here is in every sandbox.
     if (auto frozen = agent.FreezeProcesses({}, deadline); !frozen) {
       base::LogWarning("a boot snapshot is taken while its processes run",
                        {{"template", source.name}, {"error", frozen.error().ToString()}});

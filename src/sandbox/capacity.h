@@ -14,7 +14,7 @@
 
 namespace tinderbox::sandbox {
 
-// What one VM may use, or all of them together.
+// Resources of one VM, or of all together.
 struct Resources {
   std::uint64_t memory_mib = 0;
   std::uint64_t cpus = 0;
@@ -23,7 +23,7 @@ struct Resources {
   bool operator==(const Resources&) const = default;
 };
 
-// What the host has for VMs, and how many times over each may be promised. 0: without a limit.
+// The host's resources for VMs, and the overcommit factor of each. 0: no limit.
 struct CapacityLimits {
   Resources host;
   double memory_overcommit = 1;
@@ -55,13 +55,13 @@ class Capacity {
                          const std::function<bool()>& make_room);
   // Whether Reserve would succeed now.
   bool Fits(const Resources& need);
-  // For a VM that runs already, of an earlier daemon: counted even if there is no room.
+  // For a running VM of an earlier daemon: counted even if there is no room.
   void Adopt(const std::string& id, const Resources& need);
   // Idempotent: each end of a VM calls it. A reservation that is kept stays (see Keep).
   void Release(const std::string& id);
 
   // While one of these lives, the end of VM `id` does not release its reservation: a rollback ends
-  // one VM and starts the next, and nobody may take its place between.
+  // one VM and starts the next, and no other VM may take its place between.
   class Keep {
    public:
     Keep(Capacity& capacity, std::string id);

@@ -129,7 +129,7 @@ Result<> StoppedGuest::FreezeProcesses(Silent silent, Deadline deadline) {
 
 Result<> StoppedGuest::PauseCpus(Deadline deadline) {
   TRY(vm_->Pause(deadline));
-  // The guest's clock is no faster than ours: what it froze is frozen still.
+  // The guest's clock is not faster than ours, so its processes are still frozen.
   if (!frozen_ || std::chrono::steady_clock::now() - since_ < AgentLink::kFrozenFor * 2 / 3)
     return {};
   return std::unexpected(

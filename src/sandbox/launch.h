@@ -27,7 +27,7 @@ struct VmStart {
   std::uint32_t memory_mib = 0;
   std::uint32_t cpus = 0;
   NetworkRules network{};
-  bool ephemeral = false;  // nobody's sandbox: what a killed daemon leaves of it is removed
+  bool ephemeral = false;  // no sandbox yet: if the daemon is killed, its files are removed
   // Called with the network slot before anything is built on it; its failure is the start's.
   std::function<base::Result<>(const network::Slot&)> on_slot;
 };

@@ -12,8 +12,8 @@
 #include "sandbox/open.h"
 #include "store/store.h"
 
-// What stands beside a sandbox's data, in <pool>/sandboxes/<id>, so that the data is never taken
-// for nobody's when the store is lost, and never for a sandbox's when it is not one's.
+// Metadata beside a sandbox's data, in <pool>/sandboxes/<id>. It shows whether the data belongs to
+// a sandbox, even if the store is lost.
 namespace tinderbox::sandbox {
 
 // Writes the sandbox's record beside its data: sandbox.json, 0600, atomically. Does nothing if the
@@ -24,7 +24,7 @@ void KeepRecordBeside(store::Store& store, const image::Library& library, const 
 base::Result<store::SandboxRecord> RecordBeside(store::Store& store, const image::Library& library,
                                                 const std::string& id);
 
-// A VM that is nobody's sandbox (yet): its files are removed with it, and not kept as lost.
+// A VM that has no sandbox yet: its files are removed with it, and not kept as lost.
 base::Result<> MarkEphemeral(const image::Library& library, const std::string& id);
 base::Result<> UnmarkEphemeral(const image::Library& library, const std::string& id);
 bool IsEphemeral(const image::Library& library, const std::string& id);

@@ -139,7 +139,7 @@ TEST_F(CapacityTest, ThePoolGivesWay) {
   Open();
   ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
   EXPECT_EQ(Reserved(), 2u);
-  // Of another size, so that none comes from the pool: they need what its members hold.
+  // Another size, so that none comes from the pool: they need the memory that its VMs hold.
   const auto large = manager_->Create({.template_id = "base", .memory_mib = 3 * 256});
   ASSERT_TRUE(large) << large.error().ToString();
   EXPECT_EQ(manager_->ReadyVms(), 0u);

@@ -27,7 +27,7 @@
 // tests/programs/jailed.
 namespace tinderbox::sandbox {
 
-// What every agent of a test was asked, in order, and what the VMs' driver was asked between.
+// All requests to the agents and to the VMs' driver of a test, in their order.
 class Asked {
  public:
   void Add(std::string what) {
@@ -322,7 +322,7 @@ class JailedDriver final : public vmm::Driver {
   }
 
   std::vector<std::string> arguments;
-  std::shared_ptr<Asked> asked;  // null: nobody wants to know
+  std::shared_ptr<Asked> asked;  // null: not recorded
   bool fail_launch = false;
   std::atomic<int> fail_launches = 0;  // so many fail, and no more
   std::chrono::milliseconds launch_takes{0};

@@ -169,7 +169,7 @@ TEST_F(LostTest, ARecordThatIsOlderThanTheDataCostsNothing) {
   Open();
   EXPECT_EQ(manager_->Get(since_paused.id)->state, State::kPaused);
   EXPECT_TRUE(library_->FindPaused(since_paused.id));
-  // What had been saved is gone; what it wrote since is not.
+  // The saved state is gone; the later writes are not.
   EXPECT_FALSE(manager_->Get(since_resumed.id));
   ASSERT_EQ(Lost().size(), 1u);
   EXPECT_EQ(Lost()[0].item.id, since_resumed.id);

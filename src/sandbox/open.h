@@ -33,7 +33,8 @@ struct ManagerOptions {
   vmm::Driver& driver;        // for new sandboxes, and to take up running ones of the same VMM
   std::string choice_reason;  // why this driver: kept in each sandbox's record
   std::string run_dir;        // e.g. /run/tinderbox; VMs stand at <run_dir>/vm/<id>
-  // Earlier values of run_dir, which nobody else uses: what an earlier daemon left there is swept.
+  // Earlier values of run_dir, which no other daemon uses. Remains of an earlier daemon are
+  // removed.
   std::vector<std::string> former_run_dirs = {};
   std::string state_dir;  // consoles of dead sandboxes stand at <state_dir>/dead/<id>.log
   std::string cgroup_prefix = "tinderbox";  // cgroups are CgroupName(prefix, id)

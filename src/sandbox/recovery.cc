@@ -118,7 +118,7 @@ void ManagerImpl::RecoverRunning(const SandboxPtr& sandbox) {
   Report(fmt::format("sandbox '{}' has ended while no daemon ran", sandbox->id()));
 }
 
-// What was saved of it is whole, and it has no VM: it is paused, whatever its record says.
+// Its saved state is complete, and it has no VM: so it is paused, whatever its record says.
 bool ManagerImpl::RecordAsPaused(const SandboxPtr& sandbox) {
   const auto saved = options_.library.FindPaused(sandbox->id());
   if (!saved) return false;
@@ -269,7 +269,7 @@ void ManagerImpl::Lose(const SandboxPtr& sandbox, const std::string& why) {
   // How long it ran nobody knows.
   const auto event = KilledEvent(*sandbox, record, record.cause, false);
   if (was_paused) {
-    // No step leads from paused to dead: what is lost of it is in lost+found, and is told there.
+    // No transition leads from paused to dead: lost+found has its data and the reason.
     if (auto deleted = options_.store.DeleteSandbox(record.id, event); !deleted) {
       Report(deleted.error().ToString());
     }

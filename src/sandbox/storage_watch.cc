@@ -20,7 +20,7 @@ using base::Result;
 
 namespace {
 
-// What must be free before a stopped VM continues. Less, and it would stop again at once.
+// Free bytes that a stopped VM needs to continue. With fewer it would stop again at once.
 constexpr std::uint64_t kRoomToContinue = 64ull << 20;
 // A VM that stops again at once is tried less and less often.
 constexpr std::chrono::seconds kLongestWait{32};

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is left on the host, and belongs to no sandbox, when all sandboxes have been recovered.
+// Removes what belongs to no sandbox once all sandboxes have been recovered.
 #include <fmt/format.h>
 
 #include <string>
@@ -28,7 +28,7 @@ void ManagerImpl::SweepVms(const std::string& run_dir) {
     store::SandboxRecord orphan;
     orphan.id = id;
     orphan.run_dir = fmt::format("{}/vm/{}", run_dir, id);
-    // Its files, if they are nobody's, are dealt with afterwards.
+    // Its files, if they belong to no sandbox, follow below.
     const TeardownOutcome outcome = TeardownVmOnly(options_, orphan);
     Report(fmt::format("VM '{}' belonged to no sandbox: {}", id,
                        outcome.result ? "removed" : outcome.result.error().ToString()));
@@ -60,7 +60,7 @@ void ManagerImpl::SweepDisks() {
   }
 }
 
-// What bears our names and belongs to no sandbox: VMs and networks are removed, data is kept.
+// Objects with our names that belong to no sandbox: VMs and networks are removed, data is kept.
 void ManagerImpl::SweepOrphans() {
   SweepVms(options_.run_dir);
   for (const std::string& former : options_.former_run_dirs) SweepVms(former);

@@ -28,7 +28,7 @@ TeardownOutcome Teardown(const ManagerOptions& options, store::SandboxRecord& re
 // The same but for what the sandbox keeps while it is paused: its VM goes, the sandbox stays.
 TeardownOutcome TeardownVm(const ManagerOptions& options, store::SandboxRecord& record);
 
-// The same as Teardown, but the sandbox's data goes to lost+found: the sandbox was lost, and nobody
+// As Teardown, but the sandbox's data goes to lost+found: the sandbox was lost, and no user
 // asked for its end.
 TeardownOutcome TeardownLost(const ManagerOptions& options, store::SandboxRecord& record,
                              std::string_view why);

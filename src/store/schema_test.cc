@@ -24,7 +24,7 @@ class SchemaTest : public testing::TestWithParam<int> {
   std::string dir_;
 };
 
-// What every version has had from the first one on.
+// Columns that every version has.
 constexpr char kSandbox[] = R"(
 INSERT INTO sandboxes (id, state, cause, template_id, template_name, started_at, end_at, memory_mib,
   cpus, disk_mib, metadata, env, access_token, allow_internet, vmm, accelerator, choice_reason, slot,

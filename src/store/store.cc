@@ -207,7 +207,7 @@ List ColumnNames() {
   return names;
 }
 
-// The columns that an exported record has, all of which must be known here.
+// The columns of an exported record. All must be known here.
 Result<List> ColumnsOf(const std::string& json) {
   boost::system::error_code error;
   const auto value = boost::json::parse(json, error);
@@ -308,8 +308,7 @@ class SqliteStore final : public Store {
     return s.Text(0);
   }
 
-  // By way of a row that is never committed: what a column that is missing stands for, and of which
-  // type it is, only the schema knows.
+  // Uses a row that is never committed: only the schema knows a column's type and default.
   Result<SandboxRecord> ParseSandbox(const std::string& json) override {
     const List columns = TRY(ColumnsOf(json));
     const std::lock_guard lock(mutex_);

@@ -21,7 +21,7 @@ using base::Result;
 
 namespace {
 
-// Makes the group and those above it. Of version 2, each is told to offer memory to those below.
+// Makes the group and those above it. In version 2, each passes the memory controller on.
 Result<std::string> MakeGroup(const CgroupHierarchy& hierarchy, const std::string& name) {
   std::string path = hierarchy.path;
   for (const auto part : base::Split(name, '/')) {
@@ -62,7 +62,7 @@ Result<> LimitGroupMemory(const std::vector<CgroupHierarchy>& hierarchies, const
                 fmt::format("limit cgroup '{}' to {} MiB: it uses {} MiB already", group,
                             bytes >> 20, now >> 20));
   }
-  // Kernels before 5.11 count groups below only if they are told to.
+  // Kernels before 5.11 count the groups below only with this setting.
   if (!memory->v2) (void)WriteExisting(group + "/memory.use_hierarchy", "1");
   const std::string file = group + (memory->v2 ? "/memory.max" : "/memory.limit_in_bytes");
   auto written = WriteExisting(file, std::to_string(bytes));

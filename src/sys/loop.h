@@ -28,8 +28,8 @@ base::Result<LoopDevice> AttachLoop(FdRef file, const std::string& path);
 // Tells the device that its file has grown.
 base::Result<> RefreshLoopSize(const LoopDevice& device);
 
-// Detaches the device and closes it. While anybody else has it open (a mount, or a process that looks
-// for a device), the kernel detaches it only with the last close.
+// Detaches the device and closes it. While anybody else has it open (a mount, or a process that
+// looks for a device), the kernel detaches it only with the last close.
 base::Result<> DetachLoop(LoopDevice device);
 
 }  // namespace tinderbox::sys

@@ -62,7 +62,7 @@ class RouteSocket {
   base::Result<std::vector<LinkInfo>> Links();
   // The IPv4 unicast routes of all tables but `local`.
   base::Result<std::vector<RouteInfo>> Routes();
-  // What this namespace takes as its own: the prefixes of the `local` and `broadcast` routes of
+  // The namespace's own addresses: the prefixes of the `local` and `broadcast` routes of
   // table `local` (every address of an interface, and networks that were made local by hand), and
   // single addresses that other tables (VRFs) make local. Networks that other tables make local are
   // left out: transparent proxies have 0.0.0.0/0 there.

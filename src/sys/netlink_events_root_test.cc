@@ -17,7 +17,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::IsEmpty;
 
-// What happens inside one namespace that only this test has.
+// Events of a namespace that only this test has.
 class NetlinkEventsRootTest : public ::testing::Test {
  protected:
   void Inside(const std::function<base::Result<>()>& work) {

@@ -53,7 +53,7 @@ struct FilePiece {
   bool operator==(const FilePiece&) const = default;
 };
 
-// What lies both in one of `mappings` and in one of `ranges`, each byte once. No other place is in
+// The intersection of `mappings` and `ranges`, each byte once. No other place is in
 // the result, whatever `ranges` says.
 std::vector<FilePiece> PiecesOf(const std::vector<FileMapping>& mappings,
                                 std::vector<PageRange> ranges);

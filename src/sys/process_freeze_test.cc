@@ -28,7 +28,7 @@ using std::chrono::seconds;
 
 constexpr int kWorkers = 4;
 
-// What the child does, for this process to see.
+// The child's progress, in memory that this process sees.
 struct Shared {
   std::atomic<unsigned> counts[kWorkers];
   std::atomic<unsigned> threads;  // started and ended

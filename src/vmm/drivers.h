@@ -19,7 +19,7 @@ struct DriverOptions {
   std::string warden;
   // What ProbeKvm() said; without it the driver asks itself (2-100 ms).
   std::optional<KvmReport> kvm;
-  // Of each VM that the driver starts.
+  // Limits of each VM that the driver starts.
   DiskLimits disk;
 };
 

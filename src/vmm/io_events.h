@@ -13,7 +13,7 @@ namespace tinderbox::vmm {
 
 // The events of one VM that concern its disk. QEMU stops a guest whose write finds no free space on
 // the host, and repeats the write when the guest continues. One connection per VM, beside those
-// that the driver makes, so that somebody can listen while nothing else happens to the VM.
+// that the driver makes, so that a caller can listen while the VM is otherwise idle.
 //
 // Never blocks. Not safe for use by several threads at once.
 class IoEvents {

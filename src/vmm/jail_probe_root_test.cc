@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a VMM can ask of the kernel, seen from inside its jail (tests/programs/jail_probe.cc).
+// System calls of a VMM, as seen from inside its jail (tests/programs/jail_probe.cc).
 #include <gmock/gmock.h>
 #include <linux/falloc.h>
 #include <sched.h>
@@ -28,7 +28,7 @@ using Numbers = std::set<long>;
 
 class ROOT_JailProbe : public LaunchTest {
  protected:
-  // What the probe prints, by the first word of the line.
+  // The probe's output, by the first word of the line.
   std::map<std::string, Numbers> Probe(bool processes) {
     auto spec = Spec({});
     spec.vmm = TINDERBOX_JAIL_PROBE;

@@ -43,7 +43,7 @@ Result<> CheckTime(base::Deadline deadline) {
   return {};
 }
 
-// What the file holds at `offset`: `size` bytes, or fewer at its end. Not by a mapping, whose pages
+// Reads `size` bytes at `offset`, or fewer at the file's end. Not through a mapping, whose pages
 // end the process if they cannot be read.
 Result<std::size_t> ReadAt(sys::FdRef file, char* to, std::size_t size, std::uint64_t offset) {
   for (std::size_t done = 0;;) {

@@ -56,7 +56,7 @@ class MemoryCapture {
         file_(file),
         size_(static_cast<std::uint64_t>(file.st_size)) {}
 
-  // What shows each byte of the file once; empty if nothing does.
+  // A mapping of each byte of the file; empty if there is none.
   base::Result<std::vector<sys::FileMapping>> FindMappings() const;
   base::Result<> CheckMappings() const;
   // Calls work(bytes, offset in the file) for all that has changed, piece by piece. `work` is given

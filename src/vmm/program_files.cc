@@ -25,7 +25,7 @@ constexpr std::size_t kMaxCache = 16 << 20;
 constexpr std::size_t kMaxFiles = 500;
 constexpr std::string_view kCacheMagic = "glibc-ld.so.cache1.1";
 
-// Of glibc's sysdeps/generic/dl-cache.h, behind the magic; offsets count from that.
+// See glibc's sysdeps/generic/dl-cache.h. It follows the magic number, from which offsets count.
 struct CacheHeader {
   char magic[20];
   std::uint32_t libraries;

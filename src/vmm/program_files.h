@@ -38,7 +38,7 @@ base::Result<std::vector<std::string>> ProgramFiles(const ProgramFilesRequest& r
 // none if it is damaged.
 std::vector<std::string> FindInLinkerCache(std::string_view cache, std::string_view library);
 
-// Of an ELF file.
+// For an ELF file.
 struct ElfNeeds {
   unsigned machine = 0;  // e_machine
   std::string loader;    // PT_INTERP, or empty

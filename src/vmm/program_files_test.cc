@@ -69,7 +69,7 @@ TEST(ProgramFilesTest, OfThisProgram) {
   EXPECT_THAT(*files, Contains(HasSubstr("/libc.so.6")));
   EXPECT_THAT(*files, Contains(HasSubstr("/ld-linux")));
   for (const std::string& file : *files) EXPECT_TRUE(sys::Exists(file)) << file;
-  // What the linker has in fact loaded is among them.
+  // The libraries that the linker has loaded are among them.
   const std::string maps = sys::ReadFile("/proc/self/maps").value();
   EXPECT_THAT(maps, HasSubstr("libc.so.6"));
 }

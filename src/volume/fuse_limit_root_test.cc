@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a volume may hold, as a guest that tries to get more finds it.
+// A volume's limit, tested by a guest that tries to exceed it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
@@ -104,7 +104,7 @@ class FuseLimitTest : public testing::Test {
     return Ask(FUSE_RELEASE, file.node, Bytes(fuse_release_in{.fh = file.handle}));
   }
   int Unlink(const std::string& name) { return Ask(FUSE_UNLINK, 1, Text(name)); }
-  // What is counted is what is there.
+  // The count equals the volume's contents.
   void ExpectExact() {
     const auto counted = usage_->used();
     ASSERT_TRUE(usage_->Recount(*sys::Open(dir_, O_PATH | O_DIRECTORY)));

@@ -203,7 +203,7 @@ FuseServer::Victim FuseServer::LookAtVictim(int directory, const char* name) con
   return victim;
 }
 
-// What is still open stays counted until it is closed (Release): its blocks are not free yet.
+// An open file stays counted until it is closed (Release): its blocks are not free yet.
 void FuseServer::CountRemoved(const Victim& victim) {
   if (!victim.last_name) return;
   if (Node* const node = nodes_.FindInode(victim.st); node != nullptr) {

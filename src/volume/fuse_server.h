@@ -72,14 +72,14 @@ class FuseServer {
   int AddHandle(Node& node, sys::UniqueFd fd, bool directory, std::uint64_t& id);
   int AnyHandleOf(const Node& node) const;
   int CheckRoom(std::uint64_t bytes) const;
-  // The same for a write to that range of a file: what it occupies already is no more.
+  // The same for a write to that range of a file. Blocks that it has already do not count again.
   int CheckWrite(int fd, std::uint64_t offset, std::uint64_t length) const;
   int CheckLimit(std::uint64_t bytes) const;
   // Does what changes the file `fd`, and counts what it changed.
   template <typename Work>
   int Counted(int fd, Work&& work);
   void Count(std::int64_t bytes);
-  // What goes if the name goes: known before it does, counted after.
+  // The bytes that the removal of a name frees: determined before it, counted after it.
   struct Victim {
     struct statx st;
     bool last_name = false;

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "store/store.h"
 
-// What the store says of a volume, kept beside its data, so that the volume can be taken up again
+// A copy of a volume's record beside its data, so that the volume can be adopted
 // if the store is lost: <directory>/<id>.json, mode 0600, out of reach of guests.
 namespace tinderbox::volume {
 

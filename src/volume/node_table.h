@@ -71,7 +71,7 @@ class NodeTable {
   // The node's descriptor is kept from here to Unpin.
   int Pin(Node& node);
   void Unpin(Node& node);
-  // Of one that has no name any more: a descriptor would keep its blocks. Not while it is pinned.
+  // For a file without a name: a descriptor would keep its blocks. Not while it is pinned.
   void CloseFd(Node& node);
 
   std::size_t size() const { return nodes_.size(); }

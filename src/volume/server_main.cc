@@ -6,7 +6,7 @@
 //   tinderbox-volume PATH RESERVE_BYTES
 //
 // Descriptors: 3 the connection, 4 the volume's mount (attached nowhere), 5 the line to the daemon,
-// which is told one byte once the guest has mounted, and whose end is ours, 6 the volume's Usage.
+// which gets one byte when the guest has mounted, and whose end is ours, 6 the volume's Usage.
 // PATH is a directory to mount on for a moment. Exit codes: 0 the connection ended, 1 the guest
 // broke the protocol, 2 it could not begin.
 #include <fcntl.h>

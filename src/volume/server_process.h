@@ -25,7 +25,7 @@ class ServerProcess {
     std::string directory;     // the volume's
     std::uint64_t reserve_bytes = 0;
     std::shared_ptr<Usage> usage;  // the volume's
-    std::string cgroup;            // that it joins, where there is one of that name; "": none
+    std::string cgroup;            // that it joins, if there is one of that name; "": none
   };
   static base::Result<ServerProcess> Start(Options options);
   ServerProcess(ServerProcess&&) = default;

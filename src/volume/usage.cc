@@ -88,7 +88,7 @@ bool Usage::TakeRefused() { return page_->refused.exchange(false); }
 namespace {
 
 // Adds up what is below `directory`. Strangers change it meanwhile: no link is followed, and what
-// has gone is no error.
+// has gone is not an error.
 class Counter {
  public:
   Result<> Walk(sys::UniqueFd directory, std::size_t depth) {
@@ -130,7 +130,7 @@ class Counter {
 
 Result<> Usage::Recount(sys::FdRef root) {
   page_->stale = false;
-  // What is written during the walk may be counted twice, never missed.
+  // A write during the walk may be counted twice, but is never missed.
   const std::int64_t before = page_->used;
   Counter counter;
   sys::UniqueFd directory(::openat(root.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

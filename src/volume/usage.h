@@ -14,7 +14,7 @@
 namespace tinderbox::volume {
 
 // How much a volume holds and may hold. One page of memory that the daemon and all servers of the
-// volume share: whoever writes adds to it, so a check is cheap and counts what all guests wrote.
+// volume share: each writer adds to it, so a check is cheap and counts the writes of all guests.
 // Safe from any thread and process. A server that a guest has taken over can falsify it, but only
 // of the volume that this guest has mounted.
 //
@@ -22,9 +22,9 @@ namespace tinderbox::volume {
 // end of a server that still had removed files open, changes by the API) makes it stale.
 class Usage {
  public:
-  // `limit_bytes`: 0 is no limit.
+  // `limit_bytes`: 0 means without a limit.
   static base::Result<std::shared_ptr<Usage>> Create(std::uint64_t limit_bytes);
-  // What another process created.
+  // Maps the object that another process created.
   static base::Result<std::shared_ptr<Usage>> Map(const sys::UniqueFd& fd);
   ~Usage();
   Usage(const Usage&) = delete;
@@ -60,8 +60,8 @@ class Usage {
 // kResourceExhausted with EDQUOT, and the figures.
 std::unexpected<base::Error> OverLimit(const Usage& usage);
 
-// What a file counts for: its blocks, but not those that the file system took beyond its end as a
-// precaution; and something for the file itself.
+// The bytes that count for a file: its blocks, but not those that the file system took beyond its
+// end as a precaution; and something for the file itself.
 inline constexpr std::uint64_t kChargePerFile = 512;
 std::uint64_t ChargeOf(std::uint32_t mode, std::uint64_t size, std::uint64_t blocks);
 

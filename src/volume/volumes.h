@@ -86,8 +86,8 @@ class Volumes {
   base::Result<Tree> OpenTree(std::string_view id);
   base::Result<> EnsureRoom(std::uint64_t bytes) const { return options_.ensure_room(bytes); }
 
-  // What the volume holds and may hold; shared by all who write to it. What was there before this
-  // object is counted in the background: for a moment nothing of it is known.
+  // The volume's size and limit; shared by all its writers. Existing files are
+  // counted in the background; until that is done, the size is too small.
   base::Result<std::shared_ptr<Usage>> UsageOf(std::string_view id);
   // To be called now and then with the free space of the pool: below the reserve, no volume takes
   // anything in. Counts anew what may be wrong. Does not block.

@@ -181,7 +181,7 @@ TEST_F(VolumesTest, ARestoredStoreTakesUpWhatWasMadeSince) {
   EXPECT_FALSE(volumes_->FindByName("removed")) << "its data is gone";
 }
 
-// A directory that somebody else put there, or an earlier version, which wrote no metadata.
+// A directory of another program, or of an earlier version, which wrote no metadata.
 TEST_F(VolumesTest, WhatNothingIsKnownOfIsKept) {
   ASSERT_TRUE(sys::MakeDirs(dir_ + "/volumes/unknown"));
   std::ofstream(dir_ + "/volumes/unknown/file") << "x";

@@ -111,7 +111,7 @@ inline constexpr uint32_t kAllowedCalls[] = {
     __NR_getresgid,
     __NR_getpgid,
     __NR_getsid,
-    // Signals: there are no processes but the VM's.
+    // Signals: the namespace has only the VM's processes.
     __NR_kill,
     __NR_tkill,
     __NR_tgkill,
@@ -158,7 +158,7 @@ inline constexpr uint32_t kAllowedCalls[] = {
     __NR_recvmsg,
     __NR_shutdown,
 #if defined(__x86_64__)
-    // What only this architecture has: mostly older names of calls above.
+    // Calls of this architecture only: mostly older names of calls above.
     __NR_open,
     __NR_stat,
     __NR_lstat,

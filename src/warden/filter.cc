@@ -131,7 +131,7 @@ using P = Program;
 // The calls that are allowed for some arguments only.
 void CheckArguments(bool may_fork) {
   // vsock, packet, netlink and crypto sockets reach beyond a network namespace, or code of the
-  // kernel that no VMM needs; network devices are TAPs, which are no sockets.
+  // kernel that no VMM needs; network devices are TAPs, which are not sockets.
   program.Here(P::kSocket);
   program.LoadArgument(0);
   program.Jump(BPF_JEQ, AF_UNIX, P::kAllow, P::kNoSuchFamily);

@@ -22,7 +22,7 @@ struct KernelSigaction {
 };
 constexpr uintptr_t kIgnoreSignal = 1;
 
-// Of linux/prctl.h and the kernel's pid types.
+// See linux/prctl.h and the kernel's pid types.
 constexpr int kSchedCore = 62;
 constexpr int kSchedCoreCreate = 1;
 constexpr int kSchedCoreScopeProcess = 1;
@@ -53,7 +53,7 @@ long SetLimits(Child* child) {
   if (long r = Call(__NR_rt_sigaction, SIGXFSZ, &ignore, nullptr, sizeof ignore.mask); r < 0)
     return r;
   // A scheduling cookie of the VM's own: no thread of another VM shares a core with it at the same
-  // time. Kernels and CPUs without that refuse it, which is no reason not to run.
+  // time. Kernels and CPUs without that refuse it, which is not a reason to refuse a VM.
   Call(__NR_prctl, kSchedCore, kSchedCoreCreate, 0, kSchedCoreScopeProcess, 0);
   Call(__NR_umask, 077);
   NoteObject(launch, "descriptors");

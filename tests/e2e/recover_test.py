@@ -65,7 +65,7 @@ class RecoverTest(DaemonTest):
         self.assertIn("nothing was changed", error)
         self.check(sandbox)
 
-        # What the VM is bound to cannot change under it; the run directory can.
+        # The daemon refuses to change what a VM depends on; the run directory may change.
         daemon.stop()
         self.assertIn("network.prefix from 'tbe' to 'tbf' while 1 sandboxes run", self.refused(second))
         daemon.config.write_text(text)

@@ -121,7 +121,7 @@ class StorageTest(FullTest):
         status, _, answer = self.daemon.api("GET", "/", headers={"Host": f"8080-{sandbox}.localhost"})
         self.assertEqual(status, 507, answer)
         self.assertIn("no free disk space", answer["message"])
-        # A new daemon finds it so; and it starts although there is no block left.
+        # A new daemon starts although no block is free, and sees the sandbox in that state.
         self.daemon.kill()
         self.fill(0)
         self.daemon.start()

@@ -38,7 +38,8 @@ constexpr int kAllowed = EXDEV;  // what the answering thread says; no filter do
 std::atomic<int> listener = -1;
 std::atomic<bool> done = false;
 
-// What the asking thread found; printed by the other, since the asking one can call nothing.
+// The results of the asking thread. The other one prints them, since the asking one can call
+// nothing.
 int calls[kNumbers];
 int families[kFamilies];
 int pairs[kFamilies];

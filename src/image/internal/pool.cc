@@ -78,7 +78,7 @@ Result<std::uint64_t> Unbacked(const std::string& path) {
 }
 
 // A sparse image stays one, and gives back what is freed in it. One that was allocated may lack
-// blocks, of a growth that was cut short or because somebody has trimmed it (fstrim).
+// blocks, because a growth was cut short or a program has trimmed it (fstrim).
 Result<bool> IsSparse(const std::string& path) {
   struct stat st{};
   if (::stat(path.c_str(), &st) != 0) return FailErrno(errno, fmt::format("stat '{}'", path));
@@ -214,7 +214,7 @@ Result<> FinishGrowth(const std::string& state_dir) {
   return sys::GrowXfs(root, static_cast<std::uint64_t>(st.st_size));
 }
 
-// What an image that counts as allocated lacks, if the host has it.
+// Allocates the missing blocks of an allocated image, if the host has the space.
 Result<> FinishAllocation(const Pool::Options& options) {
   const auto path = ImagePath(options.state_dir);
   const auto unbacked = TRY(Unbacked(path));
@@ -283,7 +283,7 @@ base::Error Pool::Full(const std::string& dir, std::uint64_t free, std::uint64_t
           options_.state_dir));
 }
 
-// What new work leaves to the sandboxes that run: of an image, since a pool without one has the
+// Bytes that new work leaves to running sandboxes. Only for an image: a pool without one has the
 // reserve of its file system.
 std::uint64_t Pool::KeptForRunning(std::uint64_t total) const {
   return has_image_ ? std::min(options_.reserve_bytes, total / 8) : 0;
@@ -321,7 +321,7 @@ Result<Library::Space> Pool::Space() const {
     const auto unbacked = TRY(Unbacked(ImagePath(options_.state_dir)));
     const auto host = TRY(FreeSpace(options_.state_dir));
     const auto usable = host.free > options_.reserve_bytes ? host.free - options_.reserve_bytes : 0;
-    // What the host does not hold yet is free only as long as the host has it.
+    // Blocks that the image lacks are free only while the host has them.
     if (unbacked > usable) space.free_bytes = std::min(space.free_bytes, usable);
     space.most_bytes = pool.total + (usable > unbacked ? usable - unbacked : 0);
   }

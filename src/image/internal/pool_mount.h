@@ -18,8 +18,7 @@ base::Result<> ProtectPool(const std::string& pool);
 base::Result<> UnprotectPool(const std::string& pool, const std::string& state_dir);
 
 // The processes that keep `device`, mounted at `pool`, in use, in words: "process 71 (bash)"; those
-// of other mount namespaces, which hold a copy of the mount, are told as such. Empty if none is
-// found.
+// of other mount namespaces, which hold a copy of the mount, are marked. Empty if none is found.
 std::string PoolUsers(const std::string& pool, const std::string& device);
 
 }  // namespace tinderbox::image

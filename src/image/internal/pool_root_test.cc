@@ -350,8 +350,8 @@ TEST_F(PoolRootTest, IsNotClosedWhileInUse) {
   EXPECT_EQ(Loops(), 0);
 }
 
-// Any process that looks for a loop device (losetup, another daemon) opens this one for a moment, and
-// the kernel then detaches it only after its last user has closed it.
+// Any process that looks for a loop device (losetup, another daemon) opens this one for a moment,
+// and the kernel then detaches it only after its last user has closed it.
 TEST_F(PoolRootTest, IsClosedWhileAnotherProcessLooksAtItsDevice) {
   ASSERT_TRUE(Open());
   const auto image = sys::Open(Image(), O_RDWR).value();
@@ -366,7 +366,7 @@ TEST_F(PoolRootTest, IsClosedWhileAnotherProcessLooksAtItsDevice) {
   EXPECT_EQ(Loops(), 0);
 }
 
-// Another mount namespace may hold a copy of the mount, which nobody sees in this one's table.
+// Another mount namespace may hold a copy of the mount, which this one's table does not show.
 TEST_F(PoolRootTest, NamesWhoHoldsACopyInAnotherNamespace) {
   ASSERT_TRUE(Open());
   int ready[2];

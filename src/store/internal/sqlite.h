@@ -14,7 +14,7 @@ struct sqlite3_stmt;
 // As much RAII over SQLite's C interface as the store needs.
 namespace tinderbox::store::internal {
 
-// What to do about a damaged database; nothing of it destroys data.
+// Remedy for a damaged database. No step of it destroys data.
 inline constexpr std::string_view kDamagedRemedy =
     "Put back the latest backup: run 'sudo tinderboxd restore'. If there is no backup, run 'sudo "
     "tinderboxd restore --none', then start with 'tinderboxd run --adopt': it takes up volumes and "

@@ -28,7 +28,7 @@ bool IsFolder(const std::string& path) {
   return status && S_ISDIR(status->st_mode);
 }
 
-// Of all modules those without which no machine starts. The rest is for devices that no VM has.
+// The modules without which a machine does not start. The rest is for devices that no VM has.
 std::vector<std::string> Accelerators(const std::string& folder) {
   std::vector<std::string> modules;
   std::error_code error;
