@@ -272,7 +272,7 @@ def host_objects(disks=True):
                 found.append(f"process {pid}")
         return found
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 5 * PATIENCE
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

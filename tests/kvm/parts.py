@@ -106,7 +106,7 @@ class Parts:
         """A disk with the kernel and the base template of the state directory `state`.
 
         `pool`: "xfs" and "btrfs" are the disk's own file system, which has reflinks; with "loop" it is ext4, and
-        the pool is an XFS image in it. Made again when the template or kernel is another one.
+        the pool is an XFS image in it. Made again if the template, the kernel or the agent (in the initramfs) has changed.
         """
         with open_pool(pathlib.Path(state)) as templates:
             return self.disk_with(pathlib.Path(state) / "kernels", templates, pool)
@@ -115,8 +115,8 @@ class Parts:
         base = [path for path in templates.glob("*") if is_built(path)]
         if not base:
             raise Failed(f"no base template in {templates}. Run tests/e2e/prepare-state first.")
-        contents = "\n".join([(kernels / "current").read_text(),
-                              *sorted((path / "manifest.json").read_text() for path in base)])
+        current = kernels / (kernels / "current").read_text().strip()
+        contents = "\n".join((path / "manifest.json").read_text() for path in [current, *sorted(base)])
         disk, stamp = self.directory / f"state-{pool}.img", self.directory / f"state-{pool}.stamp"
         if disk.exists() and stamp.exists() and stamp.read_text() == contents:
             return disk
