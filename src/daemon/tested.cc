@@ -19,7 +19,9 @@ bool Has(std::string_view features, std::string_view feature) {
 
 std::string Processor(const vmm::Capabilities& vmm) {
   if (vmm.accelerator == vmm::Accelerator::kTcg) {
-    return "this release was tested with software emulation on x86-64 hosts";
+    // QEMU before 8.1 may run code that another virtual CPU has just changed (README.md).
+    return "this release was tested with software emulation on x86-64 hosts, with one CPU for each "
+           "sandbox: with more, a guest may hang";
   }
   std::string tested = "this release was tested with KVM on an emulated processor with AMD SVM";
   if (Has(vmm.cpu_features, "vmx")) return tested + ", and not on Intel VMX, which this host has";

@@ -41,6 +41,7 @@ TEST(TestedOn, Emulation) {
   vmm.vmm = "qemu";
   vmm.version = "7.2.22";
   EXPECT_THAT(TestedOn(vmm), HasSubstr("software emulation"));
+  EXPECT_THAT(TestedOn(vmm), HasSubstr("with one CPU for each sandbox"));
   EXPECT_THAT(TestedOn(vmm), Not(HasSubstr("not with")));
   vmm.version = "9.1.0";
   EXPECT_THAT(TestedOn(vmm), HasSubstr("with QEMU 7.2, and not with 9.1.0"));
