@@ -350,6 +350,21 @@ TEST_F(AgentTest, EndWaitsForInheritedOutput) {
   EXPECT_EQ(outcome.out, "early\nlate\n");
 }
 
+TEST_F(AgentTest, TerminalEndsWithItsLeader) {
+  // The sleep: when the leader exits, the kernel drops what the terminal has not passed on yet.
+  // The background job survives the hangup and keeps the terminal open.
+  const auto begin = Clock::now();
+  const Outcome outcome =
+      Run(Shell("(trap '' HUP; exec sleep 20) & echo $!; seq 500; sleep 0.3; exit 3",
+                R"(,"pty":{"size":{"cols":80,"rows":24}})"));
+  EXPECT_LT(Clock::now() - begin, 10s);
+  EXPECT_EQ(outcome.exit_code(), 3);
+  EXPECT_TRUE(outcome.pty.ends_with("499\r\n500\r\n")) << "what it wrote is not lost";
+  const pid_t job = static_cast<pid_t>(std::stol(outcome.pty));
+  EXPECT_TRUE(Alive(job));
+  ::kill(job, SIGKILL);
+}
+
 TEST_F(AgentTest, DeadlineKillsTheProcess) {
   net::ConnectStream stream = Stream("Start", Shell("sleep 30"), {{"Connect-Timeout-Ms", "300"}});
   Outcome outcome;

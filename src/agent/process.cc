@@ -209,6 +209,9 @@ void Process::OnExit(int status) {
   exited_ = true;
   status_ = status;
   CancelInput();
+  // The kernel hangs a terminal up when its session leader exits, but the master reads EOF only
+  // when the last descriptor of the other side is closed. A background job may never close its own.
+  if (terminal_) wait_for_output_ = false;
   if (!wait_for_output_) EndOutputEarly();
   MaybeEnd();
 }

@@ -92,7 +92,8 @@ class Process : public std::enable_shared_from_this<Process> {
   // Kills the process at `when`, attached or not.
   void KillAt(Wakeup::TimePoint when);
 
-  // The reaper's news: waitpid's status.
+  // Called by the reaper with waitpid's status. A terminal ends now: what it holds is read, then it
+  // is hung up. Pipes end at EOF, which background children that inherited them delay.
   void OnExit(int status);
 
  private:
@@ -102,7 +103,8 @@ class Process : public std::enable_shared_from_this<Process> {
   bool HasRoom() const;
   void Publish(Channel channel, std::string_view bytes);
   void PublishFrame(const Subscriber::Frame& frame);
-  // No waiting for the end of the output any more: it may be held open by others for ever.
+  // Stops waiting for EOF, which other processes can delay without end. What is already in the pipe
+  // or terminal is still read.
   void EndOutputEarly();
   void MaybeEnd();
   AsyncRpcResult<> WriteAll(const std::shared_ptr<Stream>& stream, std::string_view bytes,
