@@ -621,6 +621,20 @@ std::string WatchedUntil(const std::function<std::string()>& ask, const std::str
   return told;
 }
 
+TEST_F(AgentTest, WatchersAnswerWithAllThatHasHappened) {
+  const auto call = [&](const std::string& method, const std::string& body) {
+    return Ask("POST", "/filesystem.Filesystem/" + method, body).body;
+  };
+  const json::value made =
+      json::parse(call("CreateWatcher", json::serialize(json::value{{"path", dir_}})));
+  const std::string watcher = json::serialize(made);
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(sys::Open(fmt::format("{}/{}", dir_, i), O_CREAT | O_WRONLY, 0600));
+    ASSERT_EQ(call("GetWatcherEvents", watcher),
+              fmt::format(R"({{"events":[{{"name":"{}","type":"EVENT_TYPE_CREATE"}}]}})", i));
+  }
+}
+
 TEST_F(AgentTest, WatchersTellWhatHappensBelow) {
   const auto call = [&](const std::string& method, const std::string& body) {
     return Ask("POST", "/filesystem.Filesystem/" + method, body);

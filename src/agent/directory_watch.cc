@@ -14,7 +14,6 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <cstring>
 
@@ -24,6 +23,7 @@ namespace tinderbox::agent {
 namespace {
 
 namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
 using net::ConnectCode;
 
 constexpr std::uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_MODIFY | IN_ATTRIB |
@@ -34,7 +34,7 @@ constexpr char kRemove[] = "EVENT_TYPE_REMOVE";
 constexpr char kRename[] = "EVENT_TYPE_RENAME";
 constexpr char kChmod[] = "EVENT_TYPE_CHMOD";
 
-// Both ends of a move come together; a reader may still get to see the first one alone.
+// The kernel queues both ends of a move at once. A reader may still see the first one alone.
 constexpr std::chrono::milliseconds kPairTime{20};
 
 // File systems whose changes by others the kernel does not see.
@@ -96,6 +96,7 @@ DirectoryWatch::DirectoryWatch(const asio::any_io_executor& executor, WatchOptio
                                int inotify)
     : options_(std::move(options)),
       inotify_(executor, inotify),
+      move_timer_(executor),
       changed_(executor),
       room_(executor) {}
 
@@ -103,6 +104,7 @@ void DirectoryWatch::Close() {
   closed_ = true;
   boost::system::error_code ignored;
   inotify_.close(ignored);
+  move_timer_.cancel();
   room_.Notify();
   changed_.Notify();
 }
@@ -134,6 +136,8 @@ RpcResult<> DirectoryWatch::Add(const std::string& relative, Follow follow, Anno
         fmt::format("error watching '{}': {}", FullPath(relative), std::strerror(errno)));
   }
   const bool added = directories_.insert_or_assign(watch, relative).second;
+  // The kernel gives a directory that is already watched its old descriptor.
+  for (Moved& moved : moved_) moved.directories.erase(watch);
   if (added && announce == Announce::kUnwatched) announce = Announce::kAll;
   return options_.recursive ? AddBelow(relative, announce) : RpcResult<>{};
 }
@@ -161,90 +165,120 @@ RpcResult<> DirectoryWatch::AddBelow(const std::string& relative, Announce annou
   return {};
 }
 
-// A directory that was moved away: what happens in it is no longer ours to tell.
-void DirectoryWatch::Forget(const std::string& relative) {
-  const std::string below = relative + "/";
+// --- Moves
+
+void DirectoryWatch::BeginMove(std::uint32_t cookie, const std::string& from) {
+  if (moved_.size() >= kMaxMoves) ForgetMoved(moved_.begin());
+  Moved moved{.cookie = cookie, .until = Clock::now() + kPairTime, .directories = {}, .held = {}};
+  const std::string below = from + "/";
   for (auto it = directories_.begin(); it != directories_.end();) {
-    if (it->second != relative && !it->second.starts_with(below)) {
+    if (it->second == from) {
+      moved.directories.emplace(it->first, "");
+    } else if (it->second.starts_with(below)) {
+      moved.directories.emplace(it->first, it->second.substr(below.size()));
+    } else {
       ++it;
       continue;
     }
-    ::inotify_rm_watch(inotify_.native_handle(), it->first);
     it = directories_.erase(it);
   }
+  moved_.push_back(std::move(moved));
+  ArmMoveTimer(moved_.front().until);
 }
 
-void DirectoryWatch::ForgetMoved() {
-  if (moved_) Forget(moved_->from);
-  moved_.reset();
-}
-
-// The watches stay: what they have told meanwhile is in the kernel's queue, under the new name.
-void DirectoryWatch::Rename(const std::string& from, const std::string& to) {
-  const std::string below = from + "/";
-  for (auto& [watch, relative] : directories_) {
-    if (relative == from || relative.starts_with(below)) relative.replace(0, from.size(), to);
-  }
+void DirectoryWatch::Hold(Event event) {
+  const auto moved = std::ranges::find_if(
+      moved_, [&](const Moved& candidate) { return candidate.directories.contains(event.watch); });
+  if (moved == moved_.end()) return;
+  moved->held.push_back(std::move(event));
+  if (moved->held.size() >= kMaxHeld) ForgetMoved(moved);
 }
 
 // A directory that came here: from elsewhere in the tree, or from outside it.
-RpcResult<> DirectoryWatch::AddMoved(const inotify_event& event, const std::string& relative) {
-  if (!moved_ || moved_->cookie != event.cookie) {
-    return Add(relative, Follow::kBelow, Announce::kNothing);
+RpcResult<> DirectoryWatch::AddMoved(std::uint32_t cookie, const std::string& relative) {
+  const auto found = std::ranges::find(moved_, cookie, &Moved::cookie);
+  if (found == moved_.end()) return Add(relative, Follow::kBelow, Announce::kNothing);
+  Moved moved = std::move(*found);
+  moved_.erase(found);
+  for (const auto& [watch, below] : moved.directories) {
+    directories_.insert_or_assign(watch, below.empty() ? relative : Join(relative, below));
   }
-  Rename(moved_->from, relative);
-  moved_.reset();
   // A scan under its old name may have found parts of it gone already.
-  return Add(relative, Follow::kBelow, Announce::kUnwatched);
+  const RpcResult<> added = Add(relative, Follow::kBelow, Announce::kUnwatched);
+  if (!added) return added;
+  for (Event& held : moved.held) Handle(std::move(held));
+  return {};
 }
 
-// Returns early where a directory was moved and the kernel does not soon say where to.
-net::Task<> DirectoryWatch::WaitReadable() {
-  boost::system::error_code ec;
-  asio::steady_timer timer(inotify_.get_executor());
-  if (moved_) {
-    timer.expires_after(kPairTime);
-    timer.async_wait([self = shared_from_this()](boost::system::error_code cancelled) {
-      boost::system::error_code ignored;
-      if (!cancelled) self->inotify_.cancel(ignored);
-    });
+void DirectoryWatch::ForgetMoved(std::deque<Moved>::iterator moved) {
+  for (const auto& [watch, below] : moved->directories) {
+    ::inotify_rm_watch(inotify_.native_handle(), watch);
   }
-  co_await inotify_.async_wait(asio::posix::stream_descriptor::wait_read,
-                               asio::redirect_error(asio::use_awaitable, ec));
-  if (ec == asio::error::operation_aborted) ForgetMoved();
+  moved_.erase(moved);
 }
 
-net::Task<> DirectoryWatch::Pump() {
+void DirectoryWatch::ForgetOverdueMoves() {
+  // The other end may be in the queue, and stays there while the client takes no events.
+  const bool drained = ReadPending();
+  const auto now = Clock::now();
+  while (drained && !moved_.empty() && moved_.front().until <= now) ForgetMoved(moved_.begin());
+  if (!moved_.empty()) ArmMoveTimer(drained ? moved_.front().until : now + kPairTime);
+}
+
+void DirectoryWatch::ArmMoveTimer(Clock::time_point when) {
+  move_timer_.expires_at(when);
+  move_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
+    const auto self = weak.lock();
+    if (!ec && self && !self->closed_ && !self->error_) self->ForgetOverdueMoves();
+  });
+}
+
+// --- Events
+
+bool DirectoryWatch::ReadPending() {
   alignas(inotify_event) std::array<char, 16 << 10> buffer;
-  while (!closed_ && !error_) {
-    if (events_.size() >= kMaxQueued) {
-      co_await room_.Wait();
-      continue;
-    }
+  while (!closed_ && !error_ && events_.size() < kMaxQueued) {
     const ssize_t n = ::read(inotify_.native_handle(), buffer.data(), buffer.size());
-    if (n <= 0) {
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0 && errno != EAGAIN) break;
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
       // Whatever was announced twice has been seen twice by now.
       announced_.clear();
-      co_await WaitReadable();
-      continue;
+      return true;
+    }
+    if (n <= 0) {
+      Fail({ConnectCode::kInternal, fmt::format("watcher error: {}", std::strerror(errno))});
+      return false;
     }
     for (std::size_t at = 0; at < static_cast<std::size_t>(n) && !error_;) {
       const auto* event = reinterpret_cast<const inotify_event*>(buffer.data() + at);
       at += sizeof(inotify_event) + event->len;
-      Handle(*event);
+      // The kernel pads the name with zeros.
+      const char* name = event->len > 0 ? event->name : "";
+      Handle({.watch = event->wd, .mask = event->mask, .cookie = event->cookie, .name = name});
     }
     changed_.Notify();
   }
+  return false;
 }
 
-void DirectoryWatch::Handle(const inotify_event& event) {
+net::Task<> DirectoryWatch::Pump() {
+  while (!closed_ && !error_) {
+    if (ReadPending()) {
+      boost::system::error_code ignored;
+      co_await inotify_.async_wait(asio::posix::stream_descriptor::wait_read,
+                                   asio::redirect_error(asio::use_awaitable, ignored));
+    } else if (events_.size() >= kMaxQueued) {
+      co_await room_.Wait();
+    }
+  }
+}
+
+void DirectoryWatch::Handle(Event event) {
   if ((event.mask & IN_Q_OVERFLOW) != 0) {
     return Fail({ConnectCode::kResourceExhausted, "watcher error: events were lost"});
   }
-  const auto found = directories_.find(event.wd);
-  if (found == directories_.end()) return;
+  const auto found = directories_.find(event.watch);
+  if (found == directories_.end()) return Hold(std::move(event));
   const std::string directory = found->second;
   if ((event.mask & (IN_DELETE_SELF | IN_IGNORED)) != 0) {
     // Of one below, its parent tells.
@@ -252,12 +286,11 @@ void DirectoryWatch::Handle(const inotify_event& event) {
     directories_.erase(found);
     return;
   }
-  if (event.len == 0) return;  // of the directory itself, which its parent tells too
+  if (event.name.empty()) return;  // of the directory itself, which its parent tells too
   const std::string relative = Join(directory, event.name);
   const bool is_directory = (event.mask & IN_ISDIR) != 0;
-  if ((event.mask & IN_MOVED_FROM) != 0 && is_directory) {
-    ForgetMoved();
-    moved_ = {.cookie = event.cookie, .from = relative};
+  if ((event.mask & IN_MOVED_FROM) != 0 && is_directory && options_.recursive) {
+    BeginMove(event.cookie, relative);
   }
   if ((event.mask & (IN_CREATE | IN_MOVED_TO)) != 0) {
     if (announced_.erase(relative) > 0 && (event.mask & IN_CREATE) != 0) return;
@@ -265,7 +298,7 @@ void DirectoryWatch::Handle(const inotify_event& event) {
     if (!is_directory || !options_.recursive) return;
     const RpcResult<> added = (event.mask & IN_CREATE) != 0
                                   ? Add(relative, Follow::kBelow, Announce::kAll)
-                                  : AddMoved(event, relative);
+                                  : AddMoved(event.cookie, relative);
     if (!added) Fail(added.error());
     return;
   }

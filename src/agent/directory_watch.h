@@ -3,7 +3,9 @@
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/json.hpp>
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -11,11 +13,10 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/rpc.h"
 #include "agent/wakeup.h"
-
-struct inotify_event;
 
 namespace tinderbox::agent {
 
@@ -36,6 +37,10 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
  public:
   static constexpr std::size_t kMaxQueued = 4096;
   static constexpr std::size_t kMaxDirectories = 100'000;
+  // Directories that are moving at once, and events held back for each. Beyond that, the oldest
+  // move counts as one out of the tree.
+  static constexpr std::size_t kMaxMoves = 16;
+  static constexpr std::size_t kMaxHeld = 4096;
 
   // not_found, invalid_argument for what is no directory or on a network file system that was not
   // allowed, resource_exhausted beyond the kernel's bounds or ours.
@@ -49,6 +54,10 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
   // Ends it; whoever waits is woken.
   void Close();
   bool closed() const { return closed_; }
+
+  // Reads what the kernel has queued by now, until kMaxQueued events wait. Does not block. Returns
+  // true if nothing is left in the kernel's queue.
+  bool ReadPending();
 
   bool empty() const { return events_.empty(); }
   // The next FilesystemEvent, which makes room.
@@ -67,18 +76,36 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
     kAll,
   };
 
+  // An inotify_event, see inotify(7).
+  struct Event {
+    int watch;
+    std::uint32_t mask;
+    std::uint32_t cookie;
+    std::string name;
+  };
+  // A directory that left its place. inotify reports the two ends of a move as two events, and
+  // events in the directory can come between them. They are held back until the other end gives
+  // their new name. If it does not come, the directory left the tree and they are dropped.
+  struct Moved {
+    std::uint32_t cookie;
+    std::chrono::steady_clock::time_point until;
+    std::map<int, std::string> directories;  // by watch descriptor; relative to the moved one
+    std::vector<Event> held;
+  };
+
   DirectoryWatch(const boost::asio::any_io_executor& executor, WatchOptions options, int inotify);
 
   // Watches `path` ("" is the root, else relative to it) and, where recursive, what is below.
   RpcResult<> Add(const std::string& relative, Follow follow, Announce announce);
   RpcResult<> AddBelow(const std::string& relative, Announce announce);
-  void Forget(const std::string& relative);
-  void ForgetMoved();
-  void Rename(const std::string& from, const std::string& to);
-  RpcResult<> AddMoved(const inotify_event& event, const std::string& relative);
-  net::Task<> WaitReadable();
+  RpcResult<> AddMoved(std::uint32_t cookie, const std::string& relative);
+  void BeginMove(std::uint32_t cookie, const std::string& from);
+  void ForgetMoved(std::deque<Moved>::iterator moved);
+  void ForgetOverdueMoves();
+  void ArmMoveTimer(std::chrono::steady_clock::time_point when);
+  void Hold(Event event);
   net::Task<> Pump();
-  void Handle(const inotify_event& event);
+  void Handle(Event event);
   void Emit(std::string_view type, const std::string& relative);
   void Fail(net::ConnectError error);
   std::string FullPath(const std::string& relative) const;
@@ -88,12 +115,8 @@ class DirectoryWatch : public std::enable_shared_from_this<DirectoryWatch> {
   std::map<int, std::string> directories_;  // by watch descriptor
   // What a scan of a new directory has announced and the kernel may announce again.
   std::set<std::string> announced_;
-  // A directory that was moved, to where the kernel's next words may tell (inotify(7), cookie).
-  struct Moved {
-    std::uint32_t cookie;
-    std::string from;
-  };
-  std::optional<Moved> moved_;
+  std::deque<Moved> moved_;  // the oldest first; their directories are not in directories_
+  boost::asio::steady_timer move_timer_;
   std::deque<boost::json::object> events_;
   std::optional<net::ConnectError> error_;
   bool closed_ = false;

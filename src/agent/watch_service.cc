@@ -163,6 +163,8 @@ WatchService::Answer WatchService::GetEvents(Message request) {
   if (found == watchers_.end()) co_return NoWatcher(id);
   found->second.asked = Clock::now();
   DirectoryWatch& watch = *found->second.watch;
+  // Events that have already happened may still be in the kernel's queue.
+  watch.ReadPending();
   json::array events;
   while (!watch.empty()) events.push_back(watch.Take());
   // What was seen before the error is told first.
