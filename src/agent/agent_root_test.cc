@@ -18,6 +18,7 @@
 #include <charconv>
 #include <filesystem>
 #include <future>
+#include <random>
 #include <thread>
 
 #include "base/base64.h"
@@ -541,6 +542,28 @@ TEST_F(AgentTest, FilesInAndOut) {
                 .status,
             400);
   EXPECT_EQ(Ask("GET", target + "x").status, 401) << "no such user";
+}
+
+TEST_F(AgentTest, OnlyWhatGetsSmallerIsCompressed) {
+  const auto encoding = [&](const std::string& content, const std::string& accepted) {
+    EXPECT_TRUE(sys::WriteFileAtomic(dir_ + "/f", content).has_value());
+    const auto answer =
+        Ask("GET", fmt::format("/files?path={}/f", dir_), "", {{"Accept-Encoding", accepted}});
+    EXPECT_EQ(answer.status, 200);
+    const auto chosen = net::FindHeader(answer.headers, "Content-Encoding");
+    if (chosen) return std::string(*chosen);
+    EXPECT_TRUE(answer.body == content);
+    return std::string();
+  };
+  std::mt19937 random(1);
+  std::string noise(1 << 20, '\0');
+  for (char& byte : noise) byte = static_cast<char>(random());
+  EXPECT_EQ(encoding(std::string(5000, 'x'), "gzip, deflate"), "gzip");
+  EXPECT_EQ(encoding(std::string(500, 'x'), "gzip"), "") << "too small";
+  EXPECT_EQ(encoding("", "gzip"), "");
+  EXPECT_EQ(encoding(noise, "gzip"), "");
+  EXPECT_EQ(encoding(noise, "gzip, identity;q=0"), "gzip");
+  EXPECT_EQ(encoding(noise + std::string(1 << 20, 'x'), "gzip"), "gzip") << "half of it is text";
 }
 
 TEST_F(AgentTest, FullDiskIs507) {

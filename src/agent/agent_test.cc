@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <random>
 
 #include "agent/boot.h"
 #include "agent/file_service.h"
@@ -211,6 +212,52 @@ TEST(Gzip, RoundTripInPieces) {
   EXPECT_TRUE(reader.finished());
   EXPECT_EQ(unpacked, text);
   EXPECT_FALSE(GzipReader().Feed("not gzip at all", sink).has_value());
+}
+
+std::string Noise(std::size_t size) {
+  std::mt19937 random(1);
+  std::string noise(size, '\0');
+  for (char& byte : noise) byte = static_cast<char>(random());
+  return noise;
+}
+
+TEST(Gzip, PaysForTextNotForNoise) {
+  EXPECT_TRUE(WorthCompressing(std::string(1000, 'x')));
+  EXPECT_FALSE(WorthCompressing(Noise(32 << 10)));
+  EXPECT_FALSE(WorthCompressing(""));
+}
+
+TEST(Gzip, DataThatDoesNotGetSmallerIsStored) {
+  const std::string noise = Noise(1 << 20);
+  const std::string text(16 << 20, 'x');
+  const std::string all = noise + text;
+  GzipWriter writer;
+  std::string packed;
+  for (std::size_t at = 0; at < all.size(); at += 100'000) {
+    writer.Write(std::string_view(all).substr(at, 100'000), false, packed);
+  }
+  writer.Write({}, true, packed);
+  EXPECT_TRUE(packed.contains(std::string(10'000, 'x'))) << "stored behind the noise";
+  EXPECT_LT(packed.size(), 6U << 20) << "and compressed again later";
+  GzipReader reader;
+  std::string unpacked;
+  ASSERT_TRUE(reader
+                  .Feed(packed,
+                        [&](std::string_view data) {
+                          unpacked += data;
+                          return base::Result<>{};
+                        })
+                  .has_value());
+  EXPECT_TRUE(reader.finished());
+  EXPECT_TRUE(unpacked == all);
+}
+
+TEST(Gzip, ClientsMayRefuseIdentity) {
+  EXPECT_TRUE(AcceptsIdentity(std::nullopt));
+  EXPECT_TRUE(AcceptsIdentity("gzip"));
+  EXPECT_TRUE(AcceptsIdentity("identity, *;q=0"));
+  EXPECT_FALSE(AcceptsIdentity("gzip, identity;q=0"));
+  EXPECT_FALSE(AcceptsIdentity("gzip, *;q=0"));
 }
 
 TEST(Gzip, EncodingIsChosenAsTheClientLikes) {

@@ -27,6 +27,11 @@ namespace {
 constexpr std::size_t kChunk = 128 << 10;
 // Files of the kernel's own file systems say nothing true of their size; they are read whole.
 constexpr std::size_t kMaxKernelFile = 16 << 20;
+// A smaller answer fits in one packet as it is.
+constexpr std::uint64_t kMinGzip = 1024;
+// Two samples of this size decide about compression: compressing data that does not get smaller
+// would take far longer than sending it.
+constexpr std::size_t kSample = 16 << 10;
 
 struct OpenFile {
   sys::UniqueFd fd;
@@ -123,6 +128,18 @@ net::Task<> SendPlain(net::Exchange& exchange, const OpenFile& file, std::uint64
     length -= piece->size();
   }
   (void)co_await exchange.Finish();
+}
+
+// Looks at the beginning and the middle.
+bool PaysToCompress(const OpenFile& file) {
+  if (file.size < kMinGzip) return false;
+  std::string buffer;
+  std::string sample;
+  for (const std::uint64_t offset :
+       {std::uint64_t{0}, std::max<std::uint64_t>(file.size / 2, kSample)}) {
+    if (const auto piece = ReadPiece(file, offset, kSample, buffer)) sample += *piece;
+  }
+  return WorthCompressing(sample);
 }
 
 net::Task<> SendGzip(net::Exchange& exchange, const OpenFile& file) {
@@ -262,7 +279,8 @@ net::Task<> FileService::Read(net::Exchange& exchange, FileQuery query) {
   const net::HeaderList& asked = exchange.head().headers;
   const std::expected<OpenFile, HttpError> file = OpenForReading(query.path);
   if (!file) co_return co_await RespondError(exchange, file.error().status, file.error().message);
-  const std::optional<std::string_view> encoding = ChooseEncoding(asked.Find("Accept-Encoding"));
+  const auto accepted = asked.Find("Accept-Encoding");
+  const std::optional<std::string_view> encoding = ChooseEncoding(accepted);
   if (!encoding) {
     co_return co_await RespondError(exchange, 406,
                                     "no acceptable encoding found: use identity or gzip");
@@ -273,9 +291,14 @@ net::Task<> FileService::Read(net::Exchange& exchange, FileQuery query) {
   headers.Add("Vary", "Accept-Encoding");
   headers.Add("Last-Modified", HttpDate(file->modified));
   // Parts and conditions are about the file itself, so those answers are not compressed.
-  if (*encoding == "gzip" && !IsConditional(asked)) {
+  if (*encoding == "gzip" && !IsConditional(asked) &&
+      (!AcceptsIdentity(accepted) || PaysToCompress(*file))) {
     headers.Add("Content-Encoding", "gzip");
     if (!co_await exchange.BeginStream(200, std::move(headers), std::nullopt, false)) co_return;
+    if (exchange.head().method == "HEAD") {
+      (void)co_await exchange.Finish();
+      co_return;
+    }
     co_return co_await SendGzip(exchange, *file);
   }
   headers.Add("Accept-Ranges", "bytes");

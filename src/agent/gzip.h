@@ -13,7 +13,11 @@
 
 namespace tinderbox::agent {
 
-// Compresses a stream piece by piece, at the quickest level: the host is next door.
+// True if gzip makes data like `sample` smaller by an eighth or more.
+bool WorthCompressing(std::string_view sample);
+
+// Compresses a stream piece by piece, at the fastest level. Where that saves less than an eighth,
+// it stores the data instead, and tries again after some megabytes.
 class GzipWriter {
  public:
   GzipWriter();
@@ -25,7 +29,16 @@ class GzipWriter {
   void Write(std::string_view data, bool last, std::string& out);
 
  private:
+  // Compare input and output after this much input, compressed or stored.
+  static constexpr std::size_t kTrial = 256 << 10;
+  static constexpr std::size_t kStored = 4 << 20;
+
+  void SetLevel(int level, std::string& out);
+
   z_stream stream_{};
+  bool storing_ = false;
+  std::size_t taken_ = 0;  // bytes in and out since the last comparison
+  std::size_t given_ = 0;
 };
 
 // Decompresses a stream, concatenated members included. What it yields is given out in pieces of at
@@ -53,5 +66,8 @@ class GzipReader {
 // What to send to a client with this Accept-Encoding: "gzip", "identity", or no value where it
 // takes neither. gzip is chosen where it is named (or "*") and not less welcome than identity.
 std::optional<std::string_view> ChooseEncoding(std::optional<std::string_view> accept_encoding);
+
+// False if the client refuses an answer as it is: "identity;q=0", or "*;q=0" without identity.
+bool AcceptsIdentity(std::optional<std::string_view> accept_encoding);
 
 }  // namespace tinderbox::agent
