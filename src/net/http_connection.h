@@ -65,6 +65,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   AsyncResult<> BeginStream(unsigned status, HeaderList headers,
                             std::optional<std::uint64_t> length, bool flush);
   AsyncResult<> Write(std::string_view data);
+  AsyncResult<std::uint64_t> WriteFile(sys::FdRef file, std::uint64_t offset, std::uint64_t size);
   AsyncResult<> Finish();
   void Abort();
   UpgradedSocket TakeSocket();

@@ -1,8 +1,11 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <sys/sendfile.h>
 
+#include <algorithm>
 #include <array>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
@@ -13,6 +16,11 @@
 
 namespace tinderbox::net::internal {
 namespace {
+
+namespace asio = boost::asio;
+
+// At most this much in one sendfile: other connections get their turn in between.
+constexpr std::size_t kFilePiece = 1 << 20;
 
 base::Error GoneError() { return base::Error(base::Code::kUnavailable, "client disconnected"); }
 
@@ -132,6 +140,43 @@ AsyncResult<> HttpConnection::Write(std::string_view data) {
   co_return co_await Send(front, data, chunked_ ? "\r\n" : "");
 }
 
+AsyncResult<std::uint64_t> HttpConnection::WriteFile(sys::FdRef file, std::uint64_t offset,
+                                                     std::uint64_t size) {
+  if (response_ != Response::kStreaming || !length_left_ || !pending_head_.empty() ||
+      stream_.tls() != nullptr) {
+    co_return std::uint64_t{0};
+  }
+  if (size > *length_left_) {
+    co_return base::Fail(base::Code::kInternal, "write response: more than was announced");
+  }
+  // sendfile has no MSG_DONTWAIT.
+  boost::system::error_code ignored;
+  stream_.socket().native_non_blocking(true, ignored);
+  auto at = static_cast<off_t>(offset);
+  std::uint64_t sent = 0;
+  while (sent < size) {
+    if (closed_ || taken_) co_return std::unexpected(GoneError());
+    const std::size_t piece = std::min<std::uint64_t>(size - sent, kFilePiece);
+    const ssize_t n = ::sendfile(stream_.socket().native_handle(), file.get(), &at, piece);
+    if (n > 0) {
+      sent += static_cast<std::uint64_t>(n);
+      *length_left_ -= static_cast<std::uint64_t>(n);
+      co_await asio::post(stream_.socket().get_executor(), asio::use_awaitable);
+    } else if (n == 0 || (sent == 0 && (errno == EINVAL || errno == ENOSYS))) {
+      break;
+    } else if (errno == EAGAIN) {
+      CO_TRY_VOID(co_await WaitReady(StreamSocket::wait_write, limits_.write_timeout));
+    } else if (errno != EINTR) {
+      // The client left, or the disk failed. Either ends the response early.
+      const int cause = errno;
+      keep_alive_ = false;
+      if (cause == EPIPE || cause == ECONNRESET) MarkGone();
+      co_return base::FailErrno(cause, "send file");
+    }
+  }
+  co_return sent;
+}
+
 AsyncResult<> HttpConnection::Finish() {
   if (response_ != Response::kStreaming) {
     co_return base::Fail(base::Code::kInternal, "finish response: no stream was begun");
@@ -195,6 +240,10 @@ AsyncResult<> Exchange::BeginStream(unsigned status, HeaderList headers,
   return connection_.BeginStream(status, std::move(headers), length, flush);
 }
 AsyncResult<> Exchange::Write(std::string_view data) { return connection_.Write(data); }
+AsyncResult<std::uint64_t> Exchange::WriteFile(sys::FdRef file, std::uint64_t offset,
+                                               std::uint64_t size) {
+  return connection_.WriteFile(file, offset, size);
+}
 AsyncResult<> Exchange::Finish() { return connection_.Finish(); }
 void Exchange::Abort() { connection_.Abort(); }
 bool Exchange::response_begun() const {

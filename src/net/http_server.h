@@ -113,6 +113,11 @@ class Exchange {
   // One chunk, out at once; returns when the kernel has all of it, so a slow reader holds up the
   // caller and memory stays bounded. `data` must stay valid until then. Empty data writes nothing.
   AsyncResult<> Write(std::string_view data);
+  // Writes up to `size` bytes of a file, from `offset`, without a copy in user space. Returns how
+  // many bytes: fewer if the file ends early. Returns 0 at the end of the file, and if the kernel
+  // cannot do this: before the first Write, with TLS, in a chunked response, or for some file
+  // systems. Then use Write. Reading the file may block. The process must ignore SIGPIPE.
+  AsyncResult<std::uint64_t> WriteFile(sys::FdRef file, std::uint64_t offset, std::uint64_t size);
   // Ends the stream; an error where fewer bytes were written than announced.
   AsyncResult<> Finish();
   // Resets the connection (RST): the client sees a transport error, never an end.

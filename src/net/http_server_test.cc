@@ -7,8 +7,10 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
@@ -19,6 +21,7 @@
 #include <boost/asio/use_future.hpp>
 #include <future>
 #include <thread>
+#include <vector>
 
 namespace tinderbox::net {
 namespace {
@@ -347,6 +350,51 @@ TEST_F(HttpServerTest, BodyIsReadWhileTheResponseIsWritten) {
   EXPECT_EQ(client.ReadUntil("one\r\n"), "3\r\none\r\n");
   client.Send("3\r\ntwo\r\n0\r\n\r\n");
   EXPECT_EQ(client.ReadUntil("0\r\n\r\n"), "3\r\ntwo\r\n0\r\n\r\n");
+}
+
+TEST_F(HttpServerTest, FilesAreWrittenBehindTheFirstWrite) {
+  std::string content(3 << 20, 'x');
+  for (std::size_t i = 0; i < content.size(); i += 1000) content[i] = static_cast<char>(i / 1000);
+  const sys::UniqueFd file(::memfd_create("content", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file.get(), content.data(), content.size()),
+            static_cast<ssize_t>(content.size()));
+  std::vector<std::uint64_t> written;
+  Start([&](Exchange& exchange) -> Task<> {
+    const bool chunked = exchange.head().path == "/chunked";
+    std::optional<std::uint64_t> length;
+    if (!chunked) length = 5 + content.size();
+    (void)co_await exchange.BeginStream(200, {}, length, false);
+    written.push_back((co_await exchange.WriteFile(file, 0, 5)).value_or(99));
+    (void)co_await exchange.Write("first");
+    written.push_back((co_await exchange.WriteFile(file, 0, content.size())).value_or(99));
+    written.push_back((co_await exchange.WriteFile(file, content.size(), 0)).value_or(99));
+    if (!chunked) {
+      EXPECT_FALSE(co_await exchange.WriteFile(file, 0, 1)) << "more than announced";
+    }
+    (void)co_await exchange.Finish();
+  });
+  const std::string answer = Ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(answer.ends_with("\r\n\r\nfirst" + content));
+  EXPECT_EQ(written, (std::vector<std::uint64_t>{0, content.size(), 0}));
+  written.clear();
+  Ask("GET /chunked HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(written, (std::vector<std::uint64_t>{0, 0, 0}));
+}
+
+TEST_F(HttpServerTest, FilesThatEndEarlyAreWrittenToTheirEnd) {
+  const sys::UniqueFd file(::memfd_create("content", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file.get(), "12345", 5), 5);
+  std::uint64_t written = 0;
+  Start([&](Exchange& exchange) -> Task<> {
+    (void)co_await exchange.BeginStream(200, {}, 100, false);
+    (void)co_await exchange.Write("first");
+    written = (co_await exchange.WriteFile(file, 2, 95)).value_or(99);
+  });
+  RawClient client(port_);
+  client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  client.ReadToEnd();
+  EXPECT_EQ(client.last_errno(), ECONNRESET);
+  EXPECT_EQ(written, 3U);
 }
 
 TEST_F(HttpServerTest, UnfinishedStreamIsReset) {
