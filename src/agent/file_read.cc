@@ -120,6 +120,14 @@ net::Task<> SendPlain(net::Exchange& exchange, const OpenFile& file, std::uint64
                       std::uint64_t length) {
   std::string buffer;
   while (length > 0) {
+    if (!file.content) {
+      const auto sent = co_await exchange.WriteFile(file.fd, offset, length);
+      if (!sent) co_return;
+      offset += *sent;
+      length -= *sent;
+      if (*sent > 0) continue;
+    }
+    // The first piece, which takes the head along, or what only read can do.
     const auto piece = ReadPiece(
         file, offset, static_cast<std::size_t>(std::min<std::uint64_t>(length, kChunk)), buffer);
     if (!piece || piece->empty()) co_return;
