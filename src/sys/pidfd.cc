@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <ctime>
 
 #include "sys/file.h"
 
@@ -84,6 +85,18 @@ Result<std::uint64_t> ProcessStartTime(pid_t pid) {
     return FailErrno(ENOENT, fmt::format("read the start time of process {}", pid));
   }
   return ParseStartTime(TRY(std::move(text)));
+}
+
+Result<std::chrono::nanoseconds> ProcessCpuTime(pid_t pid) {
+  const auto fail = [&](int error) {
+    return FailErrno(error == ESRCH ? ENOENT : error,
+                     fmt::format("read the CPU time of process {}", pid));
+  };
+  clockid_t clock{};
+  timespec used{};
+  if (const int error = ::clock_getcpuclockid(pid, &clock); error != 0) return fail(error);
+  if (::clock_gettime(clock, &used) != 0) return fail(errno == EINVAL ? ENOENT : errno);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 Result<std::string> BootId() {

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -38,6 +39,10 @@ void ReapPidFd(FdRef pidfd);
 base::Result<std::uint64_t> ProcessStartTime(pid_t pid);
 // The same out of the text of /proc/PID/stat.
 base::Result<std::uint64_t> ParseStartTime(const std::string& stat);
+
+// The CPU time that all threads of process `pid` have used together. kNotFound if there is no such
+// process.
+base::Result<std::chrono::nanoseconds> ProcessCpuTime(pid_t pid);
 
 // The kernel's id of this boot.
 base::Result<std::string> BootId();

@@ -102,6 +102,14 @@ TEST(SpawnTest, BesideOtherThreads) {
   EXPECT_EQ(right, 80);
 }
 
+TEST(PidFdTest, CpuTimeGrows) {
+  const auto before = ProcessCpuTime(::getpid()).value();
+  while (ProcessCpuTime(::getpid()).value() < before + std::chrono::milliseconds(5)) {
+  }
+  // Above the largest pid that the kernel gives.
+  EXPECT_EQ(ProcessCpuTime((1 << 22) + 1).error().code(), base::Code::kNotFound);
+}
+
 TEST(PidFdTest, StartTimeIsTheTwentySecondField) {
   // A command's name can hold anything.
   EXPECT_EQ(
