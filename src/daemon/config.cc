@@ -185,6 +185,7 @@ Result<> ReadImages(const toml::table& table, const std::string& source, Config:
 Result<> ReadPool(const toml::table& table, const std::string& source, Config::Pool& out) {
   TableReader reader(table, "pool.", source);
   reader.ReadNumber("ready", out.ready, 0, 64);
+  reader.ReadNumber("most", out.most, 0, 64);
   reader.ReadNumber("hot_templates", out.hot_templates, 1, 64);
   reader.Read("templates", out.templates);
   reader.ReadNumber("reserve_mib", out.reserve_mib, 0, 1 << 30);

@@ -83,6 +83,7 @@ struct Config {
 
   struct Pool {
     std::uint32_t ready = 2;
+    std::uint32_t most = 8;
     std::uint32_t hot_templates = 4;
     std::vector<std::string> templates = {"base"};
     std::uint64_t reserve_mib = 2048;

@@ -101,6 +101,7 @@ suite = "trixie"
 base_disk_gib = 2
 [pool]
 ready = 5
+most = 7
 hot_templates = 3
 templates = ["base", "mine"]
 reserve_mib = 6
@@ -128,18 +129,18 @@ reserve_mib = 6
   EXPECT_EQ(config->host, (Config::Host{8000, 12, 200, 1.5, 8, 2.5}));
   EXPECT_EQ(config->storage, (Config::Storage{3, true, 4, 5}));
   EXPECT_EQ(config->images, (Config::Images{"linux-image-amd64", "trixie", 2}));
-  EXPECT_EQ(config->pool, (Config::Pool{5, 3, {"base", "mine"}, 6}));
+  EXPECT_EQ(config->pool, (Config::Pool{5, 7, 3, {"base", "mine"}, 6}));
   std::ifstream file(TINDERBOX_EXAMPLE_CONFIG);
   const std::string example((std::istreambuf_iterator<char>(file)), {});
-  for (const char* key : {"listen",        "socket",      "domain",          "state_dir",
-                          "run_dir",       "warden",      "agent",           "vmm",
-                          "firecracker",   "qemu",        "log_level",       "prefix",
-                          "cidr",          "dns",         "sandboxes",       "cgroup",
-                          "enforce",       "uid_base",    "boot_seconds",    "keep_dead_hours",
-                          "pool_gib",      "reserve_mib", "kernel_package",  "suite",
-                          "base_disk_gib", "ready",       "hot_templates",   "templates",
-                          "ready_slots",   "tls_key",     "tls_certificate", "ca_file",
-                          "sparse",        "volume_gib",  "connections"}) {
+  for (const char* key : {"listen",        "socket",      "domain",         "state_dir",
+                          "run_dir",       "warden",      "agent",          "vmm",
+                          "firecracker",   "qemu",        "log_level",      "prefix",
+                          "cidr",          "dns",         "sandboxes",      "cgroup",
+                          "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
+                          "pool_gib",      "reserve_mib", "kernel_package", "suite",
+                          "base_disk_gib", "ready",       "hot_templates",  "templates",
+                          "most",          "ready_slots", "tls_key",        "tls_certificate",
+                          "ca_file",       "sparse",      "volume_gib",     "connections"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }

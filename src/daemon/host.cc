@@ -87,7 +87,9 @@ boost::json::object Host::Info() {
   }
   info["limits"] = {{"sandboxes", config_.limits.sandboxes}, {"enforced", config_.limits.enforce}};
   info["capacity"] = CapacityJson(*system_.capacity);
-  info["readyVms"] = system_.manager->ReadyVms();
+  const auto pool = system_.manager->Pool();
+  info["readyVms"] = pool.ready;
+  info["readyVmsTarget"] = pool.target;
   return info;
 }
 

@@ -57,9 +57,10 @@ void PrintConfig(const Config& config) {
   text("kernel_package", config.images.kernel_package);
   text("suite", config.images.suite);
   fmt::print("base_disk_gib = {}\n", config.images.base_disk_gib);
-  fmt::print("\n[pool]\nready = {}\nhot_templates = {}\ntemplates = {}\nreserve_mib = {}\n",
-             config.pool.ready, config.pool.hot_templates, config.pool.templates,
-             config.pool.reserve_mib);
+  fmt::print(
+      "\n[pool]\nready = {}\nmost = {}\nhot_templates = {}\ntemplates = {}\nreserve_mib = {}\n",
+      config.pool.ready, config.pool.most, config.pool.hot_templates, config.pool.templates,
+      config.pool.reserve_mib);
 }
 
 }  // namespace tinderbox::daemon

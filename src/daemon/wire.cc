@@ -249,6 +249,7 @@ Result<std::unique_ptr<System>> OpenSystem(const Config& config, const HostClaim
                                               .keep_dead = config.limits.keep_dead,
                                               .enforce_limits = config.limits.enforce,
                                               .warm_vms = config.pool.ready,
+                                              .most_warm_vms = config.pool.most,
                                               .hot_templates = config.pool.hot_templates,
                                               .warm_templates = config.pool.templates,
                                               .pool_reserve_mib = config.pool.reserve_mib,

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace tinderbox::sandbox {
 
@@ -94,9 +95,16 @@ Result<> Capacity::TryReserve(const std::string& id, const Resources& need) {
   return {};
 }
 
-bool Capacity::Fits(const Resources& need) {
-  const std::lock_guard lock(mutex_);
-  return CheckLocked(need).has_value();
+Resources Capacity::Free() {
+  const Resources all = limits_.Allocatable();
+  const Resources used = Reserved();
+  Resources free;
+  for (const Axis& axis : kAxes) {
+    const std::uint64_t most = all.*axis.member;
+    free.*axis.member = limits_.host.*axis.member == 0 ? std::numeric_limits<std::uint64_t>::max()
+                                                       : most - std::min(most, used.*axis.member);
+  }
+  return free;
 }
 
 Result<> Capacity::Reserve(const std::string& id, const Resources& need,

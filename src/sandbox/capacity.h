@@ -53,8 +53,8 @@ class Capacity {
   // may be empty.
   base::Result<> Reserve(const std::string& id, const Resources& need,
                          const std::function<bool()>& make_room);
-  // Whether Reserve would succeed now.
-  bool Fits(const Resources& need);
+  // What can be reserved now; the largest number on an axis without a limit.
+  Resources Free();
   // For a running VM of an earlier daemon: counted even if there is no room.
   void Adopt(const std::string& id, const Resources& need);
   // Idempotent: each end of a VM calls it. A reservation that is kept stays (see Keep).

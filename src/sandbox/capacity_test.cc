@@ -46,7 +46,9 @@ TEST(Capacity, OvercommitAndNoLimit) {
                      .cpu_overcommit = 2});
   EXPECT_EQ(capacity.limits().Allocatable(), (Resources{1500, 8, 0}));
   EXPECT_TRUE(capacity.Reserve("one", {1500, 8, 1'000'000'000}, {}));
-  EXPECT_FALSE(capacity.Fits({1, 1, 0}));
+  EXPECT_EQ(capacity.Free(), (Resources{0, 0, UINT64_MAX}));
+  capacity.Adopt("two", {1, 1, 1});
+  EXPECT_EQ(capacity.Free().memory_mib, 0U) << "more is used than there is";
 }
 
 TEST(Capacity, OneVmHoldsOneReservation) {

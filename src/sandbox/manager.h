@@ -227,8 +227,12 @@ class Manager {
   virtual base::Result<Pruned> Prune() = 0;
   // What happened to sandboxes, those that are gone included, as far back as kKeepEvents.
   virtual base::Result<std::vector<Event>> Events(const EventRequest& request) = 0;
-  // VMs that wait in the pool.
-  virtual std::size_t ReadyVms() { return 0; }
+  // The VMs that are ready, of all templates together, and how many there should be now.
+  struct PoolSize {
+    std::size_t ready = 0;
+    std::size_t target = 0;
+  };
+  virtual PoolSize Pool() { return {}; }
 
   // A non-blocking TCP connection to a port of the guest. kNotFound: no such running sandbox (the
   // proxy's 502 "not found"); kUnavailable: the guest refuses (502 "port is not open");

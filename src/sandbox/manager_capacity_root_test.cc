@@ -137,13 +137,41 @@ TEST_F(CapacityTest, ThePoolGivesWay) {
   warm_vms_ = 2;
   warm_templates_ = {"base"};
   Open();
-  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 2; }));
   EXPECT_EQ(Reserved(), 2u);
   // Another size, so that none comes from the pool: they need the memory that its VMs hold.
   const auto large = manager_->Create({.template_id = "base", .memory_mib = 3 * 256});
   ASSERT_TRUE(large) << large.error().ToString();
-  EXPECT_EQ(manager_->ReadyVms(), 0u);
+  EXPECT_EQ(manager_->Pool().ready, 0u);
   EXPECT_EQ(manager_->List().size(), 1u);
+  warm_vms_ = 0;
+  Open();
+}
+
+// However far the pool has got with a VM that it makes or ends: a create waits, and is admitted.
+TEST_F(CapacityTest, ThePoolGivesWayWhileItFills) {
+  warm_vms_ = 1;
+  most_warm_vms_ = 8;
+  warm_templates_ = {"base"};
+  idle_cores_ = 2;
+  Open();
+  for (int round = 0; round < 6; ++round) {
+    ASSERT_TRUE(Eventually([&] { return capacity_->Reserved().memory_mib > 0; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(round * 10));
+    const auto large = manager_->Create({.template_id = "base", .memory_mib = 3 * 256});
+    ASSERT_TRUE(large) << "round " << round << ": " << large.error().ToString();
+    EXPECT_TRUE(manager_->Kill(large->id));
+    // Demand for another VM, so that the pool is at work in the next round.
+    std::vector<std::thread> clients;
+    for (int i = 0; i < 3; ++i) {
+      clients.emplace_back([&] {
+        const auto small = manager_->Create({.template_id = "base"});
+        EXPECT_TRUE(small) << (small ? "" : small.error().ToString());
+        if (small) EXPECT_TRUE(manager_->Kill(small->id));
+      });
+    }
+    for (std::thread& client : clients) client.join();
+  }
   warm_vms_ = 0;
   Open();
 }

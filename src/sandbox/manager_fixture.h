@@ -50,23 +50,27 @@ class ManagerTest : public testing::Test {
   void Open() {
     manager_.reset();
     capacity_ = std::make_unique<Capacity>(limits_);
-    auto opened =
-        OpenManager(ManagerOptions{.store = *store_,
-                                   .library = *library_,
-                                   .slots = slots_,
-                                   .gateway = gateway_,
-                                   .capacity = capacity_.get(),
-                                   .driver = driver_,
-                                   .choice_reason = "a test",
-                                   .run_dir = dir_ + "/" + run_,
-                                   .former_run_dirs = former_run_dirs_,
-                                   .state_dir = dir_ + "/state",
-                                   .cgroup_prefix = cgroup_,
-                                   .max_sandboxes = 8,
-                                   .boot_deadline = boot_deadline_,
-                                   .warm_vms = warm_vms_,
-                                   .warm_templates = warm_templates_,
-                                   .available_mib = [this] { return available_mib_.load(); }});
+    auto opened = OpenManager(ManagerOptions{
+        .store = *store_,
+        .library = *library_,
+        .slots = slots_,
+        .gateway = gateway_,
+        .capacity = capacity_.get(),
+        .driver = driver_,
+        .choice_reason = "a test",
+        .run_dir = dir_ + "/" + run_,
+        .former_run_dirs = former_run_dirs_,
+        .state_dir = dir_ + "/state",
+        .cgroup_prefix = cgroup_,
+        .max_sandboxes = 8,
+        .boot_deadline = boot_deadline_,
+        .warm_vms = warm_vms_,
+        .most_warm_vms = most_warm_vms_,
+        .warm_templates = warm_templates_,
+        .available_mib = [this] { return available_mib_.load(); },
+        .idle_cores = [this] { return idle_cores_.load(); },
+        .pool_clock =
+            [this] { return std::chrono::steady_clock::now() + pool_clock_ahead_.load(); }});
     ASSERT_TRUE(opened) << opened.error().ToString();
     manager_ = std::move(*opened);
     manager_->OnGone([this](const std::string& id) { gone_.push_back(id); });
@@ -110,7 +114,10 @@ class ManagerTest : public testing::Test {
   std::chrono::seconds boot_deadline_{20};
   std::uint32_t warm_vms_ = 0;
   std::vector<std::string> warm_templates_ = {"base"};
+  std::uint32_t most_warm_vms_ = 0;
   std::atomic<std::uint64_t> available_mib_ = 100'000;
+  std::atomic<double> idle_cores_ = 0;
+  std::atomic<std::chrono::seconds> pool_clock_ahead_{};
   CapacityLimits limits_;  // none
   std::unique_ptr<Capacity> capacity_;
   std::unique_ptr<Manager> manager_;

@@ -52,7 +52,7 @@ class ManagerImpl final : public Manager {
   base::Result<> Verify(std::string_view id_or_name) override;
   base::Result<Pruned> Prune() override;
   base::Result<std::vector<Event>> Events(const EventRequest& request) override;
-  std::size_t ReadyVms() override { return pool_.size(); }
+  PoolSize Pool() override { return pool_.size(); }
   base::Result<sys::UniqueFd> Dial(std::string_view id, std::uint16_t port,
                                    base::Deadline deadline) override;
   base::Result<std::string> Console(std::string_view id, std::size_t max_bytes) override;

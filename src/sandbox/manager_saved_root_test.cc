@@ -317,29 +317,65 @@ TEST_F(SavedTest, TimePausesAndTrafficResumes) {
 TEST_F(SavedTest, ThePoolIsFilledHandedOutAndGivenBack) {
   warm_vms_ = 2;
   Open();
-  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 2; }));
   EXPECT_TRUE(manager_->List().empty()) << "what waits is no sandbox";
   const SandboxInfo one = Create(), two = Create();
   EXPECT_EQ(one.started_by, "pool");
   EXPECT_EQ(two.started_by, "pool");
   EXPECT_NE(one.slot, two.slot);
   EXPECT_EQ(Create().started_by, "restore") << "it was empty";
-  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 2; }));
   // A member that cannot be handed out is no reason to refuse: the sandbox gets another VM.
   slots_.init_status = 500;
   EXPECT_FALSE(manager_->Create({.template_id = "base"}));
   slots_.init_status = 204;
   EXPECT_TRUE(manager_->Create({.template_id = "base"}));
   available_mib_ = 10;
-  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 0; })) << "given back";
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 0; })) << "given back";
   EXPECT_EQ(Create().started_by, "restore");
   available_mib_ = 100'000;
-  ASSERT_TRUE(Eventually([&] { return manager_->ReadyVms() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 2; }));
   // They end with the manager, and nobody else does.
   manager_.reset();
   warm_vms_ = 0;
   Open();
   EXPECT_EQ(slots_.used().size(), manager_->List().size());
+}
+
+TEST_F(SavedTest, ThePoolFollowsDemand) {
+  warm_vms_ = 1;
+  most_warm_vms_ = 3;
+  Open();
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 1; }));
+  EXPECT_EQ(manager_->Pool().target, 1U);
+  idle_cores_ = 2;
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(manager_->Kill(Create().id));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 3; }));
+  EXPECT_EQ(manager_->Pool().target, 3U);
+  for (int i = 0; i < 3; ++i) {
+    const SandboxInfo made = Create();
+    EXPECT_EQ(made.started_by, "pool");
+    EXPECT_TRUE(manager_->Kill(made.id));
+  }
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 3; }));
+  pool_clock_ahead_ = seconds(60);
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 1; }));
+  EXPECT_EQ(manager_->Pool().target, 1U);
+  warm_vms_ = 0;
+  Open();
+}
+
+TEST_F(SavedTest, WithoutIdleCoresThePoolDoesNotGrow) {
+  warm_vms_ = 1;
+  most_warm_vms_ = 8;
+  Open();
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 1; }));
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(manager_->Kill(Create().id));
+  ASSERT_TRUE(Eventually([&] { return manager_->Pool().ready == 1; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_EQ(manager_->Pool().ready, 1U);
+  warm_vms_ = 0;
+  Open();
 }
 
 TEST_F(SavedTest, RecoveryFindsItAsBeforeOrAsAfter) {

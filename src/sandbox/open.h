@@ -46,6 +46,9 @@ struct ManagerOptions {
 
   // VMs kept ready for each hot template: restored, made to answer once, and stopped. 0: none.
   std::uint32_t warm_vms = 0;
+  // The pool holds more, up to so many for each template, while demand is high and the host has CPU
+  // and memory to spare (pool_target.h). Less than warm_vms: it never does.
+  std::uint32_t most_warm_vms = 0;
   // How many templates are hot at once: those most recently used, and at first these.
   std::uint32_t hot_templates = 4;
   std::vector<std::string> warm_templates = {"base"};
@@ -55,6 +58,9 @@ struct ManagerOptions {
   std::function<void(std::uint64_t free_bytes)> on_space;
   // Tests: what there is; empty: what the kernel says.
   std::function<std::uint64_t()> available_mib;
+  std::function<double()> idle_cores;
+  // Tests: the clock by which the pool judges demand.
+  std::function<std::chrono::steady_clock::time_point()> pool_clock;
   // Tests: called at the points of stage.h.
   std::function<void(std::string_view stage)> at_stage;
 };

@@ -60,6 +60,7 @@ disk = 100.0
 
 [pool]
 ready = {ready}
+most = {most}
 templates = []
 """
 
@@ -96,10 +97,11 @@ def wait_for(condition, seconds, what):
 class Daemon:
     """A tinderboxd of the tests' own. start() and stop() may alternate; sandboxes live on."""
 
-    def __init__(self, vmm=VMM, extra="", extra_top="", ready=0, slots=0):
+    def __init__(self, vmm=VMM, extra="", extra_top="", ready=0, most=0, slots=0):
         self.port = free_port()
         self.process = None
-        self.vmm, self.extra, self.extra_top, self.ready, self.slots = vmm, extra, extra_top, ready, slots
+        self.vmm, self.extra, self.extra_top, self.slots = vmm, extra, extra_top, slots
+        self.ready, self.most = ready, most
         RUN.mkdir(parents=True, exist_ok=True)
         self.config = RUN / "tinderbox.toml"
         self.write_config()
@@ -112,7 +114,8 @@ class Daemon:
             + CONFIG.format(port=self.port, run=RUN, state=STATE, build=BUILD, prefix=PREFIX, cidr=CIDR,
                             cgroup=CGROUP, uid_base=UID_BASE, vmm=self.vmm,
                             firecracker=os.environ.get("TINDERBOX_FIRECRACKER", ""),
-                            boot_seconds=int(60 * PATIENCE), ready=self.ready, slots=self.slots)
+                            boot_seconds=int(60 * PATIENCE), ready=self.ready, most=self.most,
+                            slots=self.slots)
             + self.extra
         )
 
