@@ -340,6 +340,7 @@ class PoolTest(LifecycleTest):
         self.daemon.create()  # makes the template hot
         for _ in range(2):
             wait_for(lambda: self.ready() == 2, 30, "two VMs are ready")
+            self.assertEqual(self.daemon.json("info")["readyVmsTarget"], 2)
             one, two = self.daemon.create(), self.daemon.create("--no-internet")
             for sandbox in (one, two):
                 self.assertEqual(self.daemon.inspect(sandbox)["startedBy"], "pool")
