@@ -275,6 +275,7 @@ AsyncResult<bool> HttpConnection::ReadHead() {
 Task<unsigned> HttpConnection::CheckHead() {
   const auto& message = parser_->get();
   head_ = RequestHead{};
+  common_headers_ = {};
   head_.method = std::string(message.method_string());
   head_.target = std::string(message.target());
   head_.http_1_0 = message.version() == 10;

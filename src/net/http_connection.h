@@ -95,6 +95,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   // Its response.
   Response response_ = Response::kNone;
+  HeaderList common_headers_;
   std::string pending_head_;
   std::optional<std::uint64_t> length_left_;
   bool chunked_ = false;

@@ -64,6 +64,9 @@ std::string HttpConnection::HeadText(unsigned status, const HeaderList& headers,
                                      std::optional<std::uint64_t> length) {
   std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, StatusText(status));
   AppendFields(text, headers, false);
+  for (const auto& [name, value] : common_headers_) {
+    if (!headers.Has(name)) AppendFields(text, {{name, value}}, false);
+  }
   text += DateLine();
   const bool no_length = status == 204 || status == 304 || status < 200;
   bodyless_ = no_length || head_.method == "HEAD";
@@ -218,6 +221,9 @@ boost::asio::any_io_executor Exchange::executor() const {
   return connection_.gone_timer_.get_executor();
 }
 void Exchange::SetBodyLimit(std::uint64_t bytes) { connection_.body_limit_ = bytes; }
+void Exchange::SetCommonHeaders(HeaderList headers) {
+  connection_.common_headers_ = std::move(headers);
+}
 void Exchange::SetBodyTimeout(std::chrono::seconds timeout) { connection_.body_timeout_ = timeout; }
 
 std::optional<std::uint64_t> Exchange::content_length() const {

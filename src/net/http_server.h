@@ -105,6 +105,10 @@ class Exchange {
 
   // --- Response. Content-Length, Transfer-Encoding, Connection and Date are the server's own: it
   // leaves out those that `headers` brings. Bodies of HEAD, 204 and 304 are dropped.
+
+  // Fields that the response gets in addition, each unless the response has one of that name. Not
+  // for Upgrade.
+  void SetCommonHeaders(HeaderList headers);
   AsyncResult<> Respond(unsigned status, HeaderList headers, std::string body);
   // Begins a response of `length` bytes, or of unknown length (chunked; for HTTP/1.0 until close).
   // The head goes out with the first Write, or at once where `flush`.

@@ -139,6 +139,31 @@ TEST_F(HttpServerTest, AnswersAndKeepsTheConnection) {
   EXPECT_NE(client.ReadUntil("DELETE:hi").find("200 OK"), std::string::npos);
 }
 
+TEST_F(HttpServerTest, CommonHeadersGoWithEveryResponseOfOneExchange) {
+  Start([](Exchange& exchange) -> Task<> {
+    const std::string& path = exchange.head().path;
+    if (path != "/plain") exchange.SetCommonHeaders({{"X-Common", "1"}, {"X-Own", "common"}});
+    HeaderList headers{{"x-own", "response"}};
+    if (path == "/stream") {
+      (void)co_await exchange.BeginStream(200, std::move(headers));
+      (void)co_await exchange.Finish();
+    } else {
+      (void)co_await exchange.Respond(200, std::move(headers), "end");
+    }
+  });
+  RawClient client(port_);
+  for (const char* path : {"/whole", "/stream"}) {
+    client.Send(fmt::format("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path));
+    const std::string head = client.ReadUntil("\r\n\r\n");
+    EXPECT_NE(head.find("X-Common: 1\r\n"), head.npos) << head;
+    EXPECT_NE(head.find("x-own: response\r\n"), head.npos) << head;
+    EXPECT_EQ(head.find("X-Own: common"), head.npos) << head;
+    client.ReadUntil(path == std::string("/whole") ? "end" : "0\r\n\r\n");
+  }
+  client.Send("GET /plain HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(client.ReadUntil("end").find("X-Common"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, PipelinedRequestsAreAnsweredInOrder) {
   Start(Echo);
   RawClient client(port_);
