@@ -341,7 +341,8 @@ TEST_F(ProxyAccessTest, AKilledSandboxEndsAHandshakeWithItsGuest) {
   });
   With({.https_ports = {8000}});
   RawSocket client = RawSocket::Connect(port_);
-  client.Send("GET / HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: i1\r\nE2b-Sandbox-Port: 8000\r\n\r\n");
+  client.Send(
+      "GET / HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: i1\r\nE2b-Sandbox-Port: 8000\r\n\r\n");
   begun.get_future().wait();
   manager_.Gone("i1");
   EXPECT_EQ(client.ReadToEnd(), "");

@@ -145,9 +145,10 @@ TEST_F(ProxyTest, AHostNameNamesPortAndSandbox) {
     EXPECT_THAT(get(bad), HasSubstr("text/plain")) << bad;
   }
   for (const char* ours :
-       {"api.sandboxes.test", "sandboxes.test", "127.0.0.1", "[::1]:3000", "8000-i1.elsewhere"}) {
+       {"api.sandboxes.test", "sandboxes.test", "127.0.0.1", "[::1]:3000", "8000-i1.localhost"}) {
     EXPECT_THAT(get(ours), StartsWith("HTTP/1.1 401")) << ours;
   }
+  EXPECT_THAT(get("8000-i1.elsewhere"), StartsWith("HTTP/1.1 403"));
 }
 
 TEST_F(ProxyTest, ProblemsAreToldInE2bsWords) {

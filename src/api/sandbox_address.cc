@@ -28,13 +28,6 @@ std::string Lower(std::string_view text) {
   return lower;
 }
 
-// "name:port" without the port; an IPv6 literal keeps its brackets.
-std::string HostName(std::string_view host) {
-  const auto colon = host.rfind(':');
-  const bool in_brackets = host.ends_with(']');
-  return Lower(colon == host.npos || in_brackets ? host : host.substr(0, colon));
-}
-
 MalformedAddress Malformed() { return {"Invalid host: expected <port>-<sandboxID>.<domain>"}; }
 
 // The label "<port>-<id>" or "<port>-<id>-<ignored>".
@@ -49,6 +42,12 @@ std::optional<SandboxAddress> ParseLabel(std::string_view label) {
 }
 
 }  // namespace
+
+std::string HostName(std::string_view host) {
+  const auto colon = host.rfind(':');
+  const bool in_brackets = host.ends_with(']');
+  return Lower(colon == host.npos || in_brackets ? host : host.substr(0, colon));
+}
 
 base::Result<std::string> SandboxIdOf(std::string_view parameter) {
   const auto well_formed = [](std::string_view part) {

@@ -28,6 +28,9 @@ struct MalformedAddress {  // meant for a sandbox, but nobody can tell which
 };
 using Address = std::variant<ControlAddress, SandboxAddress, MalformedAddress>;
 
+// The name of "name:port", in lower case; an IPv6 literal keeps its brackets.
+std::string HostName(std::string_view host);
+
 // Where a request goes. A Host "<port>-<id>[-…].<domain>" decides, then the header E2b-Sandbox-Id
 // with E2b-Sandbox-Port (the agent's port where that is absent); what has neither is for the
 // control API. `domain` may carry a port, which does not count.

@@ -104,6 +104,8 @@ Server::Server(boost::asio::io_context& io, sandbox::Manager& manager, store::St
       slow_("slow", options.slow_threads, options.waiting),
       auth_(store, quick_),
       volume_content_(volumes, options.volume_threads, options.waiting),
+      cors_(options.cors),
+      host_names_(options.domain, options.allowed_hosts),
       tcp_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }),
       local_(io, LimitsOf(options), [this](net::Exchange& e) { return Handle(e); }) {
   manager_.OnGone([this](const std::string& id) {
@@ -115,6 +117,7 @@ Server::~Server() { manager_.OnGone({}); }
 
 Result<std::uint16_t> Server::ListenTcp(const std::string& address, std::uint16_t port,
                                         net::TlsAcceptor tls) {
+  on_loopback_ = IsLoopback(address);
   return tcp_.ListenTcp(address, port, std::move(tls));
 }
 
@@ -129,8 +132,26 @@ net::Task<> Server::Stop(base::Deadline deadline) {
   co_await local_.Stop(deadline);
 }
 
+// What concerns browsers alone, before anything else is looked at.
+std::optional<Answer> Server::AnswerBrowser(net::Exchange& exchange, const Address& address) {
+  const net::RequestHead& head = exchange.head();
+  const std::string_view host = head.headers.Get("Host");
+  if (on_loopback_ && !exchange.peer().is_unix && !host_names_.Allow(host)) {
+    return ForeignHostAnswer(host);
+  }
+  // On other ports than the agent's there are servers of the guest, with a mind of their own.
+  const auto* sandbox = std::get_if<SandboxAddress>(&address);
+  if (!cors_ || (sandbox != nullptr && sandbox->port != kAgentPort)) return std::nullopt;
+  if (IsPreflight(head)) return PreflightAnswer();
+  exchange.SetCommonHeaders(CorsHeaders());
+  return std::nullopt;
+}
+
 net::Task<> Server::Handle(net::Exchange& exchange) {
   Address address = AddressOf(exchange.head(), context_.domain);
+  if (auto answer = AnswerBrowser(exchange, address)) {
+    co_return co_await Send(exchange, *std::move(answer));
+  }
   if (auto* sandbox = std::get_if<SandboxAddress>(&address)) {
     co_return co_await proxy_.Forward(exchange, std::move(*sandbox));
   }

@@ -4,12 +4,15 @@
 
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/auth.h"
+#include "api/browser.h"
 #include "api/control.h"
 #include "api/proxy.h"
+#include "api/sandbox_address.h"
 #include "api/volume_content.h"
 #include "api/worker_pool.h"
 #include "base/deadline.h"
@@ -20,6 +23,9 @@ namespace tinderbox::api {
 
 struct ServerOptions {
   std::string domain;  // of the sandboxes' host names, "localhost:3000"; empty: none
+  bool cors = true;    // pages of any origin may call us (browser.h)
+  // Names in `Host`, besides those of loopback and of `domain`, if the TCP port is on loopback.
+  std::vector<std::string> allowed_hosts{};
   std::size_t connections = 4096;
   std::size_t slow_threads = 64;   // creates, kills
   std::size_t quick_threads = 8;   // everything else
@@ -41,7 +47,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Port 0 takes a free one. Returns the port. With `tls` the port speaks TLS alone.
+  // Port 0 takes a free one. Returns the port. With `tls` the port speaks TLS alone. On loopback it
+  // serves only requests for the host names that are its own (browser.h).
   base::Result<std::uint16_t> ListenTcp(const std::string& address, std::uint16_t port,
                                         net::TlsAcceptor tls = {});
   base::Result<> ListenUnix(const std::string& path, mode_t mode);
@@ -54,6 +61,7 @@ class Server {
 
  private:
   net::Task<> Handle(net::Exchange& exchange);
+  std::optional<Answer> AnswerBrowser(net::Exchange& exchange, const Address& address);
   net::Task<> SignedFile(net::Exchange& exchange);
   net::Task<> Control(net::Exchange& exchange);
   net::AsyncResult<Answer> Serve(net::Exchange& exchange, const RouteMatch& match);
@@ -67,6 +75,9 @@ class Server {
   WorkerPool slow_;
   Auth auth_;
   VolumeContent volume_content_;
+  const bool cors_;
+  const HostNames host_names_;
+  bool on_loopback_ = false;
   // Apart, so that whoever fills the TCP port's connections does not lock root out.
   net::HttpServer tcp_;
   net::HttpServer local_;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -198,6 +199,15 @@ std::unexpected<base::Error> Wrong(std::string_view key, std::string_view value,
                     fmt::format("configuration: {} = \"{}\" {}", key, value, problem));
 }
 
+// Without a port. One label alone ("box") is a name, too; "*" is not.
+bool IsHostName(std::string_view text) {
+  const auto good = [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+  };
+  return !text.empty() && text.size() <= 253 && std::ranges::all_of(text, good) &&
+         !text.starts_with('.') && !text.ends_with('.') && !text.contains("..");
+}
+
 Result<> CheckPaths(const Config& config) {
   for (const auto& [key, path] :
        {std::pair<std::string_view, std::string_view>{"socket", config.socket},
@@ -264,6 +274,9 @@ Result<> CheckConfig(const Config& config) {
   if (!one_of(config.log_level, {"debug", "info", "warning", "error"})) {
     return Wrong("log_level", config.log_level, "must be debug, info, warning or error");
   }
+  for (const std::string& host : config.allowed_hosts) {
+    if (!IsHostName(host)) return Wrong("allowed_hosts", host, "is not a host name");
+  }
   for (const std::string& server : config.network.dns) {
     in_addr address{};
     if (inet_pton(AF_INET, server.c_str(), &address) != 1) {
@@ -287,6 +300,8 @@ Result<Config> ParseConfig(std::string_view text, const std::string& source) {
   reader.Read("listen", config.listen);
   reader.Read("socket", config.socket);
   reader.Read("domain", config.domain);
+  reader.Read("cors", config.cors);
+  reader.Read("allowed_hosts", config.allowed_hosts);
   reader.Read("tls_certificate", config.tls_certificate);
   reader.Read("tls_key", config.tls_key);
   reader.Read("state_dir", config.state_dir);

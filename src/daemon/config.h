@@ -19,8 +19,10 @@ inline constexpr char kDefaultConfigPath[] = "/etc/tinderbox/tinderbox.toml";
 struct Config {
   std::string listen = "127.0.0.1:3000";  // empty: no TCP port
   std::string socket = "/run/tinderbox/tinderboxd.sock";
-  std::string domain;           // empty: "localhost:<port of listen>"
-  std::string tls_certificate;  // PEM; empty, like tls_key: the TCP port is plain
+  std::string domain;                      // empty: "localhost:<port of listen>"
+  bool cors = true;                        // web pages of any origin may call the API
+  std::vector<std::string> allowed_hosts;  // names in `Host`, besides our own, on loopback
+  std::string tls_certificate;             // PEM; empty, like tls_key: the TCP port is plain
   std::string tls_key;
   std::string state_dir = "/var/lib/tinderbox";
   std::string run_dir = "/run/tinderbox";

@@ -56,6 +56,8 @@ TEST(Config, EveryKeyIsReadAndIsInTheExample) {
 listen = "[::1]:4000"
 socket = "/s"
 domain = "box.test:4000"
+cors = false
+allowed_hosts = ["proxy.test"]
 tls_certificate = "/c.pem"
 tls_key = "/k.pem"
 state_dir = "/state"
@@ -111,6 +113,8 @@ reserve_mib = 6
   EXPECT_EQ(config->listen, "[::1]:4000");
   EXPECT_EQ(config->socket, "/s");
   EXPECT_EQ(config->domain, "box.test:4000");
+  EXPECT_FALSE(config->cors);
+  EXPECT_EQ(config->allowed_hosts, std::vector<std::string>{"proxy.test"});
   EXPECT_EQ(config->tls_certificate, "/c.pem");
   EXPECT_EQ(config->tls_key, "/k.pem");
   EXPECT_TRUE(UsesTls(*config));
@@ -132,15 +136,16 @@ reserve_mib = 6
   EXPECT_EQ(config->pool, (Config::Pool{5, 7, 3, {"base", "mine"}, 6}));
   std::ifstream file(TINDERBOX_EXAMPLE_CONFIG);
   const std::string example((std::istreambuf_iterator<char>(file)), {});
-  for (const char* key : {"listen",        "socket",      "domain",         "state_dir",
-                          "run_dir",       "warden",      "agent",          "vmm",
-                          "firecracker",   "qemu",        "log_level",      "prefix",
-                          "cidr",          "dns",         "sandboxes",      "cgroup",
-                          "enforce",       "uid_base",    "boot_seconds",   "keep_dead_hours",
-                          "pool_gib",      "reserve_mib", "kernel_package", "suite",
-                          "base_disk_gib", "ready",       "hot_templates",  "templates",
-                          "most",          "ready_slots", "tls_key",        "tls_certificate",
-                          "ca_file",       "sparse",      "volume_gib",     "connections"}) {
+  for (const char* key : {"listen",        "socket",      "domain",          "state_dir",
+                          "run_dir",       "warden",      "agent",           "vmm",
+                          "firecracker",   "qemu",        "log_level",       "prefix",
+                          "cidr",          "dns",         "sandboxes",       "cgroup",
+                          "enforce",       "uid_base",    "boot_seconds",    "keep_dead_hours",
+                          "pool_gib",      "reserve_mib", "kernel_package",  "suite",
+                          "base_disk_gib", "ready",       "hot_templates",   "templates",
+                          "ready_slots",   "tls_key",     "tls_certificate", "ca_file",
+                          "sparse",        "volume_gib",  "connections",     "cors",
+                          "allowed_hosts", "most"}) {
     EXPECT_THAT(example, HasSubstr(std::string("\n") + key + " = "));
   }
 }
@@ -155,6 +160,11 @@ TEST(Config, WhatIsWrongIsNamedWithItsLine) {
            {"listen = \"localhost:3000\"", {"listen"}},
            {"listen = \"127.0.0.1:70000\"", {"listen"}},
            {"listen = \"::1:3000\"", {"listen"}},
+           {"cors = \"*\"", {"line 1", "'cors'", "true or false"}},
+           {"allowed_hosts = \"a\"", {"allowed_hosts", "list"}},
+           {"allowed_hosts = [\"*\"]", {"allowed_hosts", "host name"}},
+           {"allowed_hosts = [\".\"]", {"allowed_hosts", "host name"}},
+           {"allowed_hosts = [\"a:80\"]", {"allowed_hosts", "host name"}},
            {"vmm = \"xen\"", {"vmm", "xen"}},
            {"log_level = \"loud\"", {"log_level"}},
            {"run_dir = \"run\"", {"run_dir", "absolute"}},

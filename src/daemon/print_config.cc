@@ -22,6 +22,7 @@ void PrintConfig(const Config& config) {
   text("listen", config.listen);
   text("socket", config.socket);
   text("domain", config.domain);
+  fmt::print("cors = {}\nallowed_hosts = {}\n", config.cors, config.allowed_hosts);
   text("tls_certificate", config.tls_certificate);
   text("tls_key", config.tls_key);
   text("state_dir", config.state_dir);

@@ -129,7 +129,9 @@ Result<> RunDaemon(const Config& config, const StartOptions& options) {
   const ListenAddress wanted =
       config.listen.empty() ? ListenAddress{} : TRY(ParseListen(config.listen));
   api::Server server(io, *system->manager, *system->store, *system->secrets, *system->volumes, host,
-                     {.domain = DomainOf(config, wanted.port)});
+                     {.domain = DomainOf(config, wanted.port),
+                      .cors = config.cors,
+                      .allowed_hosts = config.allowed_hosts});
   auto port = Listen(config, server, tls.get());
   if (port) {
     host.SetPort(*port);

@@ -55,7 +55,7 @@ def get(sandbox, port, path="/", **more):
 def websocket(sandbox, port, **more):
     """(the status line, the message that came back) of one WebSocket."""
     with socket.create_connection((URL.hostname, URL.port), timeout=20) as ws:
-        head = {"Host": "x", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+        head = {"Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                 "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(), **headers_for(sandbox, port=port, token=False), **more}
         ws.sendall(("GET /ws HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in head.items()) + "\r\n").encode())
         stream = ws.makefile("rb")

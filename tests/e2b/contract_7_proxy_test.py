@@ -89,7 +89,7 @@ class Ports(Case):
     def test_websockets_pass(self):
         key = base64.b64encode(os.urandom(16)).decode()
         with socket.create_connection((URL.hostname, URL.port), timeout=20) as ws:
-            head = {"Host": "any", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": key,
+            head = {"Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": key,
                     "Sec-WebSocket-Version": "13", **port_headers(8081)}
             ws.sendall(("GET /ws HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in head.items()) + "\r\n").encode())
             stream = ws.makefile("rb")
