@@ -447,11 +447,18 @@ TEST_F(ApiTest, InfoAndDoctorTell) {
 TEST_F(ApiTest, WhatIsKnownButNotServedIs501) {
   manager_.Put(Running("i1"));
   for (const char* route :
-       {"POST /v3/templates", "DELETE /templates/tags", "PATCH /v2/templates/x"}) {
+       {"POST /v3/templates", "POST /templates/tags", "DELETE /templates/tags",
+        "PATCH /v2/templates/x", "PATCH /templates/x", "GET /default-templates",
+        "GET /templates/base/tags/count", "GET /templates/base/tags/exists",
+        "GET /templates/base/tags/groups", "GET /templates/base/tags/v1/assignments",
+        "GET /templates/x/builds/y/logs", "GET /templates/x/builds/y/status",
+        "POST /v2/templates/x/builds/y", "GET /templates/x/files/y", "GET /teams",
+        "GET /teams/x/metrics", "GET /teams/x/metrics/max"}) {
     const std::string text(route);
     const auto space = text.find(' ');
     const auto response = Call(text.substr(0, space), text.substr(space + 1), "{}");
-    ExpectError(response, 501, "not support");
+    ExpectError(response, 501, "not support " + text);
+    ExpectError(CallWithoutKey(text.substr(0, space), text.substr(space + 1)), 401);
     EXPECT_EQ(Header(response, "Should-Retry"), "false");
   }
 }

@@ -27,8 +27,20 @@ std::vector<Route> UnsupportedRoutes() {
       routes.push_back({method, pattern, Lane::kQuick, Refuse});
     }
   };
+  // What the clients that are generated from E2B's own description call (PyPI e2b 2.63, npm e2b
+  // 2.51).
+  refuse("/default-templates", {"GET"});
+  refuse("/teams", {"GET"});
+  refuse("/teams/{id}/metrics", {"GET"});
+  refuse("/teams/{id}/metrics/max", {"GET"});
   refuse("/v3/templates", {"POST"});
   refuse("/templates/tags", {"POST", "DELETE"});
+  refuse("/templates/{id}/tags/count", {"GET"});
+  refuse("/templates/{id}/tags/exists", {"GET"});
+  refuse("/templates/{id}/tags/groups", {"GET"});
+  refuse("/templates/{id}/tags/{tag}/assignments", {"GET"});
+  refuse("/templates/{id}", {"PATCH"});
+  refuse("/templates/{id}/builds/{build}/logs", {"GET"});
   refuse("/templates/{id}/files/{hash}", {"GET"});
   refuse("/v2/templates/{id}", {"PATCH"});
   refuse("/v2/templates/{id}/builds/{build}", {"POST"});

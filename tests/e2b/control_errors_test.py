@@ -3,17 +3,44 @@
 """Refusals as clients read them: bodies, headers that stop retries, and creates that are made once."""
 import http.server
 import os
+import pathlib
+import re
 import threading
 import time
 import unittest
 import uuid
 
+import e2b
+import packages
 from e2b import AuthenticationException, Sandbox, SandboxException, SandboxNotFoundException
 
 from case import Case, api, detail, made, own, raw, shared
 
 UNKNOWN = "i00000000000000000000"
 BASE = {"templateID": "base", "timeout": 120}
+
+
+def python_routes():
+    """(method, path) of every call of the generated Python client, ids filled in."""
+    routes = set()
+    for source in (pathlib.Path(e2b.__file__).parent / "api/client/api").rglob("*.py"):
+        text = source.read_text()
+        method, url = re.search(r'"method": "(\w+)"', text), re.search(r'"url": f?"([^"]+)"', text)
+        if method and url:
+            routes.add((method[1].upper(), re.sub(r"\{\w+\}", "x", url[1])))
+    return routes
+
+
+def js_routes():
+    """The same of npm's package, as its types describe them."""
+    text = (packages.JS / "node_modules/e2b/dist/index.d.ts").read_text()
+    routes, path = set(), None
+    for line in text[text.index("interface paths {"):].split("\n}\n")[0].split("\n"):
+        if named := re.match(r'\s+"(/[^"]*)": \{', line):
+            path = re.sub(r"\{\w+\}", "x", named[1])
+        elif (method := re.match(r"\s+(get|put|post|delete|patch)\??: (?!never)", line)) and path:
+            routes.add((method[1].upper(), path))
+    return routes
 
 
 class Counting(http.server.ThreadingHTTPServer):
@@ -181,6 +208,19 @@ class Unserved(Case):
     def test_what_e2b_has_and_we_have_not_is_never_taken_for_a_missing_sandbox(self):
         """`api` README: 501 and not 404."""
         self.refused(api("POST", "/v3/templates", {"name": "x"}), 501)
+
+    def test_every_route_of_the_clients_is_known(self):
+        """Served, or refused with 501 and its name, in the generated parts of both packages."""
+        routes = python_routes() | js_routes()
+        self.assertGreater(len(routes), 50, routes)
+        for method, path in sorted(routes):
+            with self.subTest(f"{method} {path}"):
+                answer = api(method, path)
+                self.assertNotEqual(answer.status, 405, answer.body)
+                self.assertNotIn(b"no such route", answer.body)
+                if answer.status == 501:
+                    self.assertIn(f"{method} {path}", answer.json["message"])
+                    self.assertEqual(raw(method, path).status, 401)
 
     def test_a_field_that_is_not_honoured_is_refused_by_its_name(self):
         for field, value in (("iam", {"tokens": {"aws": {"audience": "a", "tokenType": "JWT-SVID"}}}), ("noSuchField", 1)):
