@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/sandbox_json.h"
 #include "api/template_name.h"
 #include "api/text.h"
 #include "schema/envd_version.h"
@@ -66,8 +67,10 @@ boost::json::object TemplateJson(const TemplateInfo& info) {
           {"createdAt", info.created_at},
           {"updatedAt", info.created_at},
           {"createdBy", nullptr},
-          {"lastSpawnedAt", nullptr},
-          {"spawnCount", info.sandboxes},
+          {"lastSpawnedAt", info.last_spawned_at_ms == 0
+                                ? boost::json::value(nullptr)
+                                : boost::json::value(Rfc3339(info.last_spawned_at_ms))},
+          {"spawnCount", info.spawns},
           {"buildCount", 1},
           {"buildStatus", BuildStatus(info)},
           {"envdVersion", schema::kEnvdVersion}};

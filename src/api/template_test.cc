@@ -33,6 +33,17 @@ TEST(TemplateName, IsOneFormForAllSpellings) {
   EXPECT_EQ(FullTemplateName("a"), "tinderbox/a:default");
 }
 
+TEST(TemplateJson, CountsEverySandboxThatWasMade) {
+  sandbox::TemplateInfo info;
+  info.sandboxes = 1;
+  EXPECT_TRUE(TemplateJson(info).at("lastSpawnedAt").is_null());
+  EXPECT_EQ(TemplateJson(info).at("spawnCount").as_int64(), 0);
+  info.spawns = 7;
+  info.last_spawned_at_ms = 1764000000123;
+  EXPECT_EQ(TemplateJson(info).at("lastSpawnedAt").as_string(), "2025-11-24T16:00:00.123Z");
+  EXPECT_EQ(TemplateDetailJson(info).at("spawnCount").as_int64(), 7);
+}
+
 TEST(TemplateJson, ABuildIsAUuid) {
   EXPECT_THAT(
       BuildIdOf("t1"),

@@ -15,9 +15,12 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::pair<EventKind, std::string_view> kKinds[] = {
-    {EventKind::kCreated, "created"}, {EventKind::kPaused, "paused"},
-    {EventKind::kResumed, "resumed"}, {EventKind::kUpdated, "updated"},
-    {EventKind::kKilled, "killed"},   {EventKind::kCheckpointed, "checkpointed"},
+    {EventKind::kCreated, store::kCreatedKind},
+    {EventKind::kPaused, "paused"},
+    {EventKind::kResumed, "resumed"},
+    {EventKind::kUpdated, "updated"},
+    {EventKind::kKilled, "killed"},
+    {EventKind::kCheckpointed, "checkpointed"},
 };
 
 std::string FactsOf(const Event& event) {

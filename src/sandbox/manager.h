@@ -115,6 +115,8 @@ struct TemplateInfo {
   std::string created_at;          // RFC 3339
   std::string vmm, vmm_version, accelerator, kernel;  // that its memory was taken of
   std::uint32_t sandboxes = 0;                        // made from it, and still there
+  std::int64_t spawns = 0;                            // ever made from it
+  std::int64_t last_spawned_at_ms = 0;                // when the last of these was made; 0: never
   bool ready = true;                                  // false: its first snapshot is being taken
 };
 inline constexpr std::chrono::seconds kNoTimeout = std::chrono::seconds::max();

@@ -246,6 +246,34 @@ TEST_F(SavedTest, SnapshotsHaveNamesAndCanBeCreatedFrom) {
   ASSERT_TRUE(manager_->Kill(clone->id));
 }
 
+TEST_F(SavedTest, ATemplateCountsEverySandboxThatWasMadeFromIt) {
+  const auto spawns = [this](const std::string& id) { return manager_->GetTemplate(id)->spawns; };
+  EXPECT_EQ(spawns("base"), 0);
+  EXPECT_EQ(manager_->GetTemplate("base")->last_spawned_at_ms, 0);
+  const SandboxInfo made = Create();
+  EXPECT_EQ(spawns("base"), 1);
+  EXPECT_NEAR(static_cast<double>(manager_->GetTemplate("base")->last_spawned_at_ms),
+              static_cast<double>(NowMs()), 5'000);
+  driver_.fail_launches = 1;
+  EXPECT_FALSE(manager_->Create({.template_id = "base"}));
+  // Another life of the same sandbox is no other sandbox.
+  ASSERT_TRUE(manager_->Pause(made.id, {}));
+  ASSERT_TRUE(manager_->Resume(made.id, {}));
+  EXPECT_EQ(spawns("base"), 1);
+  ASSERT_TRUE(manager_->Fork(made.id, {}));
+  EXPECT_EQ(spawns("base"), 2);
+  const auto snapshot = manager_->Snapshot(made.id, {});
+  ASSERT_TRUE(snapshot);
+  const auto clone = manager_->Create({.template_id = snapshot->id});
+  ASSERT_TRUE(clone) << clone.error().ToString();
+  EXPECT_EQ(spawns(snapshot->id), 1);
+  ASSERT_TRUE(manager_->Kill(clone->id));
+  EXPECT_EQ(spawns(snapshot->id), 1);
+  ASSERT_TRUE(manager_->RemoveTemplate(snapshot->id));
+  EXPECT_EQ(store_->Events().SpawnsOf(snapshot->id)->count, 0);
+  EXPECT_EQ(spawns("base"), 2);
+}
+
 TEST_F(SavedTest, WhatDoesNotFitIsRefusedWithTheReasonAndBootsFromItsDisk) {
   const SandboxInfo made = Create();
   const auto snapshot = manager_->Snapshot(made.id, {});

@@ -41,6 +41,14 @@ TemplateInfo ManagerImpl::Describe(const image::Template& source) {
   info.created_at = source.created_at;
   info.stored_bytes = options_.library.StoredBytes(source);
   info.sandboxes = SandboxesOf(source.id);
+  if (const auto spawns = options_.store.Events().SpawnsOf(source.id)) {
+    info.spawns = spawns->count;
+    info.last_spawned_at_ms = spawns->last_at;
+  } else {
+    // The template can be used all the same.
+    base::LogWarning("cannot count a template's sandboxes",
+                     {{"id", source.id}, {"why", spawns.error().ToString()}});
+  }
   image::Template shown = source;
   if (!info.is_snapshot) {
     // A template's memory is its boot snapshot's.
@@ -91,6 +99,11 @@ Result<> ManagerImpl::RemoveTemplate(std::string_view id_or_name) {
   if (source.kind == image::SavedKind::kTemplate) {
     std::uint64_t freed = 0;
     TRY(boots_.Prune(freed));
+  }
+  // Left behind, it would only take a little space.
+  if (auto forgotten = options_.store.Events().ForgetSpawns(source.id); !forgotten) {
+    base::LogWarning("template's count of sandboxes stays",
+                     {{"id", source.id}, {"why", forgotten.error().ToString()}});
   }
   base::LogInfo("template removed", {{"id", source.id}, {"name", source.name}});
   return {};

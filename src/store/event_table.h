@@ -11,6 +11,9 @@
 
 namespace tinderbox::store {
 
+// The kind of the event that a sandbox was made. With it the store counts its template's sandboxes.
+inline constexpr std::string_view kCreatedKind = "created";
+
 // One thing that happened to a sandbox; it outlives the sandbox's record. It is written together
 // with the change that it tells of (Store::UpdateSandbox, Store::DeleteSandbox), so that neither is
 // there without the other.
@@ -22,6 +25,13 @@ struct EventRecord {
   std::string execution_id;  // of the life that it happened in
   std::string template_id;
   std::string facts;  // JSON, as sandbox/events.cc writes it
+};
+
+// The sandboxes that were ever made from one template.
+struct Spawns {
+  std::int64_t count = 0;
+  std::int64_t last_at = 0;  // when the last was made, milliseconds since the epoch; 0: never
+  bool operator==(const Spawns&) const = default;
 };
 
 struct EventQuery {
@@ -43,6 +53,11 @@ class EventTable {
   // Removes those before `oldest` (milliseconds since the epoch), and the oldest beyond `most`. How
   // many that were.
   virtual base::Result<std::size_t> Prune(std::int64_t oldest, std::size_t most) = 0;
+
+  // How many events of kCreatedKind there ever were for that template, the pruned ones included.
+  virtual base::Result<Spawns> SpawnsOf(std::string_view template_id) = 0;
+  // Begins at zero again, for a template that is gone. Absence is success.
+  virtual base::Result<> ForgetSpawns(std::string_view template_id) = 0;
 };
 
 }  // namespace tinderbox::store

@@ -116,5 +116,36 @@ TEST_F(EventTableTest, OldOnesAndTooManyGo) {
   EXPECT_EQ(store_->Events().Prune(100, 2).value(), 0u) << "of an empty table";
 }
 
+TEST_F(EventTableTest, SandboxesOfATemplateAreCountedForEver) {
+  EXPECT_EQ(*store_->Events().SpawnsOf("t1"), Spawns{});
+  ASSERT_TRUE(store_->RecordEvent(Event(7, "created", "i1")));
+  ASSERT_TRUE(store_->RecordEvent(Event(8, "paused", "i1")));
+  // Of events that come at once, an earlier one may be written later.
+  ASSERT_TRUE(store_->RecordEvent(Event(10, "created", "i2")));
+  ASSERT_TRUE(store_->RecordEvent(Event(9, "created", "i3")));
+  EventRecord other = Event(11, "created", "i4");
+  other.template_id = "t2";
+  ASSERT_TRUE(store_->RecordEvent(other));
+  ASSERT_TRUE(store_->Events().Prune(1000, 0));
+  Reopen();
+  EXPECT_EQ(*store_->Events().SpawnsOf("t1"), (Spawns{.count = 3, .last_at = 10}));
+  ASSERT_TRUE(store_->Events().ForgetSpawns("t1"));
+  ASSERT_TRUE(store_->Events().ForgetSpawns("t1"));
+  EXPECT_EQ(*store_->Events().SpawnsOf("t1"), Spawns{});
+  EXPECT_EQ(*store_->Events().SpawnsOf("t2"), (Spawns{.count = 1, .last_at = 11}));
+}
+
+TEST_F(EventTableTest, ASandboxIsCountedWithTheChangeOrNotAtAll) {
+  SandboxRecord record;
+  record.id = "i1";
+  record.state = "creating";
+  ASSERT_TRUE(store_->InsertSandbox(record));
+  record.state = "running";
+  EXPECT_FALSE(store_->UpdateSandbox(record, "paused", Event(7, "created", "i1")));
+  EXPECT_EQ(*store_->Events().SpawnsOf("t1"), Spawns{});
+  ASSERT_TRUE(store_->UpdateSandbox(record, "creating", Event(8, "created", "i1")));
+  EXPECT_EQ(*store_->Events().SpawnsOf("t1"), (Spawns{.count = 1, .last_at = 8}));
+}
+
 }  // namespace
 }  // namespace tinderbox::store

@@ -35,6 +35,13 @@ INSERT INTO api_keys VALUES ('hash', 'label', 1);
 INSERT INTO settings VALUES ('name', 'value');
 )";
 
+// Two sandboxes of template t1 were made since there are events, i1 before, and one of t2.
+constexpr char kEvents[] = R"(
+INSERT INTO sandbox_events (id, at, kind, sandbox_id, execution_id, template_id, facts) VALUES
+  ('e1', 11, 'created', 'i2', 'x', 't1', '{}'), ('e2', 12, 'created', 'i3', 'x', 't1', '{}'),
+  ('e3', 13, 'killed', 'i2', 'x', 't1', '{}'), ('e4', 14, 'created', 'i4', 'x', 't2', '{}');
+)";
+
 TEST_P(SchemaTest, IsBroughtUpToDateWithAllThatItHolds) {
   const int version = GetParam();
   const std::string path = dir_ + "/db";
@@ -50,6 +57,9 @@ TEST_P(SchemaTest, IsBroughtUpToDateWithAllThatItHolds) {
       const auto filled = old->Execute(
           fmt::format(fmt::runtime(kSandbox), options ? ", options" : "", options ? ", '{}'" : ""));
       ASSERT_TRUE(filled) << filled.error().ToString();
+    }
+    if (version == 7 || version == 8) {
+      ASSERT_TRUE(old->Execute(kEvents));
     }
     if (version >= 4) {
       ASSERT_TRUE(old->Execute("INSERT INTO volumes VALUES ('v1', 'data', 'secret', 7)"));
@@ -69,6 +79,12 @@ TEST_P(SchemaTest, IsBroughtUpToDateWithAllThatItHolds) {
     // It can be written, and kept beside its data, like a new one.
     EXPECT_TRUE((*store)->UpdateSandbox(sandboxes[0], "running"));
     EXPECT_TRUE((*store)->ExportSandbox("i1"));
+  }
+  if (version > 0 && version < 9) {
+    const bool events = version >= 7;
+    EXPECT_EQ(*(*store)->Events().SpawnsOf("t1"),
+              (events ? Spawns{.count = 3, .last_at = 12} : Spawns{.count = 1, .last_at = 5}));
+    EXPECT_EQ((*store)->Events().SpawnsOf("t2")->count, events ? 1 : 0);
   }
   const auto volumes = *(*store)->ListVolumes();
   ASSERT_EQ(volumes.size(), version >= 4 ? 1u : 0u);

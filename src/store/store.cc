@@ -333,7 +333,9 @@ class SqliteStore final : public Store {
 
   Result<> RecordEvent(const EventRecord& event) override {
     const std::lock_guard lock(mutex_);
-    return events_.Append(event);
+    auto transaction = TRY(Transaction::Begin(database_));
+    TRY(events_.Append(event));
+    return transaction.Commit();
   }
 
   Result<> InsertVolume(const VolumeRecord& volume) override {

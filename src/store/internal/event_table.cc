@@ -51,6 +51,32 @@ Result<> SqliteEvents::Append(const EventRecord& event) {
   s.Bind(1, event.id).Bind(2, event.at).Bind(3, event.kind).Bind(4, event.sandbox_id);
   s.Bind(5, event.execution_id).Bind(6, event.template_id).Bind(7, event.facts);
   TRY_CTX(s.Step(), fmt::format("record an event of sandbox '{}'", event.sandbox_id));
+  return event.kind == kCreatedKind ? CountSpawn(event) : Result<>();
+}
+
+Result<> SqliteEvents::CountSpawn(const EventRecord& event) {
+  Statement s = TRY(database_.Prepare(
+      "INSERT INTO template_spawns (template_id, count, last_at) VALUES (?1, 1, ?2) ON CONFLICT "
+      "(template_id) DO UPDATE SET count = count + 1, last_at = max(last_at, ?2)"));
+  s.Bind(1, event.template_id).Bind(2, event.at);
+  TRY_CTX(s.Step(), fmt::format("count the sandboxes of template '{}'", event.template_id));
+  return {};
+}
+
+Result<Spawns> SqliteEvents::SpawnsOf(std::string_view template_id) {
+  const std::lock_guard lock(mutex_);
+  Statement s =
+      TRY(database_.Prepare("SELECT count, last_at FROM template_spawns WHERE template_id = ?1"));
+  s.Bind(1, template_id);
+  if (!TRY(s.Step())) return Spawns{};
+  return Spawns{.count = s.Integer(0), .last_at = s.Integer(1)};
+}
+
+Result<> SqliteEvents::ForgetSpawns(std::string_view template_id) {
+  const std::lock_guard lock(mutex_);
+  Statement s = TRY(database_.Prepare("DELETE FROM template_spawns WHERE template_id = ?1"));
+  s.Bind(1, template_id);
+  TRY_CTX(s.Step(), fmt::format("forget the sandboxes of template '{}'", template_id));
   return {};
 }
 

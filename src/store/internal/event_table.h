@@ -19,8 +19,12 @@ class SqliteEvents final : public EventTable {
 
   base::Result<std::vector<EventRecord>> List(const EventQuery& query) override;
   base::Result<std::size_t> Prune(std::int64_t oldest, std::size_t most) override;
+  base::Result<Spawns> SpawnsOf(std::string_view template_id) override;
+  base::Result<> ForgetSpawns(std::string_view template_id) override;
 
  private:
+  base::Result<> CountSpawn(const EventRecord& event);
+
   Database& database_;
   std::mutex& mutex_;
 };

@@ -119,6 +119,20 @@ ALTER TABLE sandboxes ADD COLUMN warden_pid INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN warden_start INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN boot_id TEXT NOT NULL DEFAULT '';
 )",
+    // Begins with what is still known: events are kept for a week only.
+    R"(
+CREATE TABLE template_spawns (
+  template_id TEXT PRIMARY KEY NOT NULL,
+  count INTEGER NOT NULL,
+  last_at INTEGER NOT NULL         -- milliseconds since the epoch
+) WITHOUT ROWID;
+INSERT INTO template_spawns SELECT template_id, count(*), max(at) FROM (
+  SELECT template_id, at FROM sandbox_events WHERE kind = 'created'
+  UNION ALL
+  SELECT template_id, started_at FROM sandboxes WHERE started_at > 0 AND id NOT IN
+    (SELECT sandbox_id FROM sandbox_events WHERE kind = 'created')
+) GROUP BY template_id;
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
