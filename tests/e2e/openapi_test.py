@@ -20,6 +20,9 @@ CHECKS = ",".join([
     "response_schema_conformance", "negative_data_rejection", "ignored_auth",
 ])
 
+# The tool also tries methods that a path does not have. 501 is the answer to those that E2B has and we have not.
+UNSUPPORTED = '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", 501]\n'
+
 
 def program():
     if not (VENV / "bin/python").exists():
@@ -37,7 +40,7 @@ class OpenApi(DaemonTest):
 
     def compare(self, *arguments, parameters=""):
         config = RUN / "schemathesis.toml"
-        config.write_text(parameters)
+        config.write_text(UNSUPPORTED + parameters)
         command = [
             self.program, "--config-file", str(config), "run", str(ROOT / "src/schema/openapi.yaml"),
             "--url", f"http://127.0.0.1:{self.daemon.port}", "--header", f"X-API-KEY: {self.daemon.api_key()}",
