@@ -307,7 +307,7 @@ void ApiTest::SetUp() {
   auto store = store::OpenStore(dir_ + "/t.db");
   ASSERT_TRUE(store) << store.error().ToString();
   store_ = std::move(*store);
-  key_ = store_->CreateApiKey("test").value();
+  key_ = store_->Keys().Create("test", 0).value().key;
   secrets_ = std::make_unique<secret::Vault>(store_->Secrets(), dir_ + "/secrets.key");
   auto volumes = volume::Volumes::Open({.directory = dir_ + "/volumes",
                                         .store = *store_,

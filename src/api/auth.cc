@@ -2,12 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/auth.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "api/worker_pool.h"
 
 namespace tinderbox::api {
 namespace {
 
 constexpr std::chrono::seconds kTrust{10};
+constexpr std::chrono::milliseconds kUseAccuracy{60'000};
 constexpr std::size_t kMaxTrusted = 1024;
 constexpr std::size_t kMaxKey = 256;
 constexpr char kRemedy[] =
@@ -35,20 +39,39 @@ net::AsyncResult<> Auth::Check(net::HeaderList headers, net::HttpPeer peer) {
     co_return std::unexpected(
         base::Error(base::Code::kUnauthenticated, "no API key in the request").WithRemedy(kRemedy));
   }
+  // Before the look into the store: what changes after it, the next call sees.
+  const std::uint64_t generation = store_.Keys().generation();
+  if (generation != std::exchange(generation_, generation)) good_until_.clear();
   const auto trusted = good_until_.find(key);
   if (trusted != good_until_.end() && Clock::now() < trusted->second) co_return base::Result<>{};
-  CO_TRY(const bool good, co_await pool_.Run([this, key]() -> base::Result<bool> {
-    if (key.size() > kMaxKey) return false;
-    return store_.IsValidApiKey(key);
-  }));
-  if (!good) {
-    co_return std::unexpected(
-        base::Error(base::Code::kUnauthenticated, "the API key is not known here")
-            .WithRemedy(kRemedy));
-  }
+  CO_TRY(const auto until, co_await pool_.Run([this, key] { return GoodUntil(key); }));
+  // Another request may have seen a newer generation while this one waited.
+  if (generation != generation_) co_return base::Result<>{};
   if (good_until_.size() >= kMaxTrusted) good_until_.clear();
-  good_until_[key] = Clock::now() + kTrust;
+  good_until_[key] = until;
   co_return base::Result<>{};
+}
+
+// On a worker's thread.
+base::Result<Auth::Clock::time_point> Auth::GoodUntil(const std::string& key) {
+  using std::chrono::milliseconds;
+  const auto refuse = [](const char* why) {
+    return std::unexpected(base::Error(base::Code::kUnauthenticated, why).WithRemedy(kRemedy));
+  };
+  if (key.size() > kMaxKey) return refuse("the API key is not known here");
+  const auto record = TRY(store_.Keys().Find(key));
+  if (!record) return refuse("the API key is not known here");
+  const auto now =
+      std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
+  if (!record->ValidAt(now)) return refuse("the API key has expired");
+  // A store that cannot record it is no reason to refuse.
+  if (now - record->last_used_at >= kUseAccuracy.count()) {
+    static_cast<void>(store_.Keys().Touch(record->id, now));
+  }
+  milliseconds trust = kTrust;
+  if (record->expires_at != 0) trust = std::min(trust, milliseconds(record->expires_at - now));
+  return Clock::now() + trust;
 }
 
 }  // namespace tinderbox::api

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 
@@ -22,13 +23,17 @@ class Auth {
   Auth(store::Store& store, WorkerPool& pool) : store_(store), pool_(pool) {}
 
   // kUnauthenticated otherwise. Keys that were found good are taken on trust for a few seconds, so
-  // that the usual request needs no query.
+  // that the usual request needs no query, but never after they were removed or have expired.
+  // Records when a key was last used, to within a minute.
   net::AsyncResult<> Check(net::HeaderList headers, net::HttpPeer peer);
 
  private:
   using Clock = std::chrono::steady_clock;
+  base::Result<Clock::time_point> GoodUntil(const std::string& key);
+
   store::Store& store_;
   WorkerPool& pool_;
+  std::uint64_t generation_ = 0;  // of the keys that are taken on trust
   std::unordered_map<std::string, Clock::time_point> good_until_;
 };
 

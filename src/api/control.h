@@ -42,6 +42,7 @@ std::vector<Route> TemplateRoutes();
 std::vector<Route> SecretRoutes();
 std::vector<Route> VolumeRoutes();
 std::vector<Route> HostRoutes();
+std::vector<Route> KeyRoutes();
 std::vector<Route> RecoverRoutes();  // recover_routes.cc
 std::vector<Route> UnsupportedRoutes();
 

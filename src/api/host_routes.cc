@@ -2,22 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Our own routes, below /tinderbox/v1/.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "api/auth.h"
 #include "api/control.h"
 #include "api/error_map.h"
 #include "api/query_fields.h"
-#include "api/request_fields.h"
 #include "api/sandbox_json.h"
 
 namespace tinderbox::api {
 namespace {
 
-using base::Code;
 using sandbox::SandboxInfo;
 
 constexpr std::int64_t kConsoleDefault = 64 << 10;
@@ -86,30 +81,6 @@ Answer Console(ControlContext& context, const Request& request) {
   return answer;
 }
 
-Answer CreateApiKey(ControlContext& context, const Request& request) {
-  if (!request.local_root) {
-    return ErrorAnswer(Code::kPermissionDenied, "only root on the unix socket makes API keys",
-                       "Run `sudo tinderbox env` on the server itself.");
-  }
-  const auto object = ParseObject(request.body, true);
-  if (!object) return ErrorAnswer(object.error());
-  FieldReader fields(*object);
-  const std::string label = fields.String("label").value_or("unnamed");
-  if (label.empty() || label.size() > 100) fields.Fail("label", "has 1 to 100 bytes");
-  if (const auto read = fields.Finish(); !read) return ErrorAnswer(read.error());
-  const auto key = context.store.CreateApiKey(label);
-  if (!key) return ErrorAnswer(key.error());
-  return JsonAnswer(201, {{"label", label}, {"key", *key}});
-}
-
-// For root, who comes in without a key, and wants to know whether one that it has is still good.
-Answer CheckApiKey(ControlContext& context, const Request& request) {
-  const auto good = context.store.IsValidApiKey(KeyOf(request.headers));
-  if (!good) return ErrorAnswer(good.error());
-  if (*good) return EmptyAnswer(204);
-  return ErrorAnswer(Code::kNotFound, "the API key in the request is not known here");
-}
-
 Answer OpenApi(ControlContext&, const Request&) {
   return TextAnswer(200, "application/yaml", std::string(OpenApiText()));
 }
@@ -123,8 +94,6 @@ std::vector<Route> HostRoutes() {
       {"GET", "/tinderbox/v1/sandboxes", Lane::kQuick, List},
       {"GET", "/tinderbox/v1/sandboxes/{id}", Lane::kQuick, Inspect},
       {"GET", "/tinderbox/v1/sandboxes/{id}/console", Lane::kQuick, Console},
-      {"POST", "/tinderbox/v1/api-keys", Lane::kQuick, CreateApiKey},
-      {"GET", "/tinderbox/v1/api-key", Lane::kQuick, CheckApiKey},
       {"GET", "/tinderbox/v1/openapi.yaml", Lane::kQuick, OpenApi},
   };
 }

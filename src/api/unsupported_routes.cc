@@ -56,7 +56,7 @@ std::vector<Route> ControlRoutes() {
   // "/templates/tags" (refused) before "/templates/{template}".
   for (auto* routes :
        {UnsupportedRoutes, MetricRoutes, SandboxRoutes, LifecycleRoutes, LogRoutes, EventRoutes,
-        TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes, RecoverRoutes}) {
+        TemplateRoutes, SecretRoutes, VolumeRoutes, HostRoutes, KeyRoutes, RecoverRoutes}) {
     for (const Route& route : routes()) all.push_back(route);
   }
   return all;

@@ -44,8 +44,8 @@ void RaiseFileLimit() {
 // The first key, made once. The store keeps its hash alone; the file is for root to read and
 // delete.
 Result<> MakeFirstKey(const Config& config, store::Store& store) {
-  if (TRY(store.ApiKeyCount()) > 0) return {};
-  const std::string key = TRY(store.CreateApiKey("first start"));
+  if (TRY(store.Keys().Count()) > 0) return {};
+  const std::string key = TRY(store.Keys().Create("first start", 0)).key;
   const std::string path = config.state_dir + "/api-key";
   TRY(sys::WriteFileAtomic(path, key + "\n", 0600));
   base::LogInfo("made the first API key", {{"file", path}});

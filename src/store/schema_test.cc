@@ -31,7 +31,7 @@ INSERT INTO sandboxes (id, state, cause, template_id, template_name, started_at,
   uid, run_dir, exit_detail, timings {0})
 VALUES ('i1', 'running', '', 't1', 'base', 5, 6, 512, 1, 8192, '{{"k":"v"}}', '{{}}', 'token', 1,
   'qemu', 'tcg', 'why', 3, 1900000003, '/run/x/vm/i1', '', '' {1});
-INSERT INTO api_keys VALUES ('hash', 'label', 1);
+INSERT INTO api_keys (hash, label, created_at) VALUES ('hash', 'label', 1);
 INSERT INTO settings VALUES ('name', 'value');
 )";
 
@@ -74,7 +74,8 @@ TEST_P(SchemaTest, IsBroughtUpToDateWithAllThatItHolds) {
     EXPECT_EQ(sandboxes[0].metadata.at("k"), "v");
     EXPECT_EQ(sandboxes[0].run_dir, "/run/x/vm/i1");
     EXPECT_EQ(sandboxes[0].warden_pid, 0);
-    EXPECT_EQ(*(*store)->ApiKeyCount(), 1u);
+    EXPECT_EQ(*(*store)->Keys().List(),
+              (std::vector{KeyRecord{.id = "hash", .label = "label", .created_at = 1000}}));
     EXPECT_EQ(*(*store)->GetSetting("name"), "value");
     // It can be written, and kept beside its data, like a new one.
     EXPECT_TRUE((*store)->UpdateSandbox(sandboxes[0], "running"));

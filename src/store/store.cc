@@ -4,21 +4,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <ctime>
 #include <mutex>
 #include <utility>
 
-#include "base/id.h"
 #include "base/split.h"
 #include "store/internal/event_table.h"
 #include "store/internal/json_map.h"
+#include "store/internal/key_table.h"
 #include "store/internal/migrations.h"
 #include "store/internal/secret_table.h"
 #include "store/internal/sqlite.h"
@@ -228,17 +226,6 @@ Result<List> ColumnsOf(const std::string& json) {
   return columns;
 }
 
-Result<std::string> Sha256Hex(std::string_view text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr) != 1) {
-    return Fail(Code::kInternal, "compute SHA-256 of an API key");
-  }
-  std::string hex;
-  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
-  return hex;
-}
-
 class SqliteStore final : public Store {
  public:
   explicit SqliteStore(Database database) : database_(std::move(database)) {}
@@ -373,32 +360,7 @@ class SqliteStore final : public Store {
     return {};
   }
 
-  Result<std::string> CreateApiKey(const std::string& label) override {
-    const std::string key = "e2b_" + base::RandomHex(20);
-    const std::string hash = TRY(Sha256Hex(key));
-    const std::lock_guard lock(mutex_);
-    Statement s = TRY(
-        database_.Prepare("INSERT INTO api_keys (hash, label, created_at) VALUES (?1, ?2, ?3)"));
-    s.Bind(1, hash).Bind(2, label).Bind(3, std::int64_t{std::time(nullptr)});
-    TRY_CTX(s.Step(), fmt::format("record API key '{}'", label));
-    return key;
-  }
-
-  Result<bool> IsValidApiKey(std::string_view key) override {
-    const std::string hash = TRY(Sha256Hex(key));
-    const std::lock_guard lock(mutex_);
-    Statement s = TRY(database_.Prepare("SELECT 1 FROM api_keys WHERE hash = ?1"));
-    s.Bind(1, hash);
-    return s.Step();
-  }
-
-  Result<std::size_t> ApiKeyCount() override {
-    const std::lock_guard lock(mutex_);
-    Statement s = TRY(database_.Prepare("SELECT count(*) FROM api_keys"));
-    TRY(s.Step());
-    return static_cast<std::size_t>(s.Integer(0));
-  }
-
+  KeyTable& Keys() override { return keys_; }
   SecretTable& Secrets() override { return secrets_; }
   EventTable& Events() override { return events_; }
 
@@ -439,6 +401,7 @@ class SqliteStore final : public Store {
 
   std::mutex mutex_;
   Database database_;
+  internal::SqliteKeys keys_{database_, mutex_};
   internal::SqliteSecrets secrets_{database_, mutex_};
   internal::SqliteEvents events_{database_, mutex_};
 };

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "store/event_table.h"
+#include "store/key_table.h"
 #include "store/secret_table.h"
 
 // The daemon's memory across restarts: one SQLite file (WAL, synchronous=FULL). Synchronous and
@@ -112,12 +113,7 @@ class Store {
   virtual base::Result<std::vector<VolumeRecord>> ListVolumes() = 0;    // by name
   virtual base::Result<> DeleteVolume(std::string_view id) = 0;         // absence is success
 
-  // API keys: the key itself is never stored, only its SHA-256.
-  // Makes a key "e2b_" + 40 hex, stores its hash under `label` and returns the key.
-  virtual base::Result<std::string> CreateApiKey(const std::string& label) = 0;
-  virtual base::Result<bool> IsValidApiKey(std::string_view key) = 0;
-  virtual base::Result<std::size_t> ApiKeyCount() = 0;
-
+  virtual KeyTable& Keys() = 0;
   virtual SecretTable& Secrets() = 0;
   virtual EventTable& Events() = 0;
 

@@ -268,17 +268,17 @@ TEST_F(StoreTest, ThreadsDoNotDisturbEachOther) {
 
 TEST_F(StoreTest, KeysAreOfE2bsFormAndOnlyTheirHashIsKept) {
   auto store = Open();
-  EXPECT_EQ(*store->ApiKeyCount(), 0u);
-  const std::string key = store->CreateApiKey("first").value();
+  EXPECT_EQ(*store->Keys().Count(), 0u);
+  const std::string key = store->Keys().Create("first", 0).value().key;
   EXPECT_TRUE(std::regex_match(key, std::regex("e2b_[0-9a-f]{40}"))) << key;
-  EXPECT_NE(key, *store->CreateApiKey("second"));
-  EXPECT_EQ(*store->ApiKeyCount(), 2u);
-  EXPECT_TRUE(*store->IsValidApiKey(key));
-  EXPECT_FALSE(*store->IsValidApiKey(key + "0"));
-  EXPECT_FALSE(*store->IsValidApiKey(""));
-  EXPECT_FALSE(*store->IsValidApiKey("e2b_' OR 1=1 --"));
+  EXPECT_NE(key, store->Keys().Create("second", 0)->key);
+  EXPECT_EQ(*store->Keys().Count(), 2u);
+  EXPECT_TRUE(*store->Keys().Find(key));
+  EXPECT_FALSE(*store->Keys().Find(key + "0"));
+  EXPECT_FALSE(*store->Keys().Find(""));
+  EXPECT_FALSE(*store->Keys().Find("e2b_' OR 1=1 --"));
   store.reset();
-  EXPECT_TRUE(*Open()->IsValidApiKey(key));
+  EXPECT_TRUE(*Open()->Keys().Find(key));
   for (const char* suffix : {"", "-wal", "-shm"}) {
     std::ifstream file(path_ + suffix, std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});

@@ -133,6 +133,11 @@ INSERT INTO template_spawns SELECT template_id, count(*), max(at) FROM (
     (SELECT sandbox_id FROM sandbox_events WHERE kind = 'created')
 ) GROUP BY template_id;
 )",
+    // Milliseconds since the epoch; 0: never.
+    R"(
+ALTER TABLE api_keys ADD COLUMN last_used_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE api_keys ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+)",
 };
 
 base::Result<long> PragmaNumber(Database& database, std::string_view pragma) {
