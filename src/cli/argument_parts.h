@@ -47,6 +47,8 @@ void DefineStates(CLI::App& app, Building& b);
 void DefineVolumes(CLI::App& app, Building& b);
 // arguments_recover.cc: recover.
 void DefineRecover(CLI::App& app, Building& b);
+// arguments_keys.cc: key.
+void DefineKeys(CLI::App& app, Building& b);
 // arguments_secrets.cc: secret.
 void DefineSecrets(CLI::App& app, Building& b);
 

@@ -393,6 +393,7 @@ std::variant<Invocation, ParseStop> ParseArguments(const std::vector<std::string
   DefineStates(app, building);
   DefineVolumes(app, building);
   DefineSecrets(app, building);
+  DefineKeys(app, building);
   DefineRecover(app, building);
   DefineFiles(app, building);
   DefineHost(app, building);

@@ -162,7 +162,7 @@ TEST(ArgumentsTest, EveryCommandHasHelp) {
        {"run",     "exec",  "create",  "ls",         "ps",        "inspect",  "rm",
         "timeout", "pause", "resume",  "fork",       "rollback",  "snapshot", "template",
         "volume",  "prune", "cp",      "logs",       "templates", "info",     "doctor",
-        "bench",   "env",   "version", "completion", "events",    "recover"}) {
+        "bench",   "env",   "version", "completion", "events",    "recover",  "key"}) {
     const auto parsed = ParseArguments({name, "--help"});
     const auto* stop = std::get_if<ParseStop>(&parsed);
     ASSERT_NE(stop, nullptr) << name;

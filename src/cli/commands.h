@@ -45,6 +45,11 @@ base::Result<int> Execute(Session& session, const RecoverRemoveOptions& options)
 base::Result<int> Execute(Session& session, const SecretSetOptions& options);
 base::Result<int> Execute(Session& session, const SecretListOptions& options);
 base::Result<int> Execute(Session& session, const SecretRemoveOptions& options);
+// keys.cc
+base::Result<int> Execute(Session& session, const KeyCreateOptions& options);
+base::Result<int> Execute(Session& session, const KeyListOptions& options);
+base::Result<int> Execute(Session& session, const KeyRemoveOptions& options);
+base::Result<int> Execute(Session& session, const KeyRotateOptions& options);
 // copy.cc
 base::Result<int> Execute(Session& session, const CopyOptions& options);
 // events.cc

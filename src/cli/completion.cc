@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBash = R"script(# bash completion for tinderbox
 _tinderbox() {
-  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret recover info doctor bench env version completion"
+  local commands="run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret key recover info doctor bench env version completion"
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" words=0 i
   local group=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -21,7 +21,7 @@ _tinderbox() {
       --) [[ $command == run || $command == exec ]] && return ;;
       --host) ((i++)) ;;
       -*) ;;
-      snapshot | template | volume | secret | recover) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
+      snapshot | template | volume | secret | key | recover) if [[ -z $command && -z $group ]]; then group=${COMP_WORDS[i]}; else ((words++)); fi ;;
       *) if [[ -z $command ]]; then command=${group:+$group-}${COMP_WORDS[i]}; else ((words++)); fi ;;
     esac
   done
@@ -42,6 +42,7 @@ _tinderbox() {
       snapshot) commands="create ls rm verify" ;;
       template) commands="ls rm inspect verify" ;;
       secret) commands="set ls rm" ;;
+      key) commands="create ls rm rotate" ;;
       volume) commands="create ls rm" ;;
       recover) commands="ls adopt rm" ;;
     esac
@@ -66,9 +67,11 @@ _tinderbox() {
     fork) options+=" -n --count --timeout --timings" ;;
     rollback) options+=" --timings" ;;
     snapshot-create) options+=" --name --disk-only" ;;
-    snapshot-ls | template-ls | templates | volume-ls | secret-ls | recover-ls) options+=" -q --quiet" ;;
-    snapshot-rm | template-rm | volume-rm | secret-rm | recover-rm) options+=" -f --force" ;;
+    snapshot-ls | template-ls | templates | volume-ls | secret-ls | key-ls | recover-ls) options+=" -q --quiet" ;;
+    snapshot-rm | template-rm | volume-rm | secret-rm | key-rm | recover-rm) options+=" -f --force" ;;
     secret-set) options+=" -f --file -m --metadata" ;;
+    key-create) options+=" -l --label --expires" ;;
+    key-rotate) options+=" --grace" ;;
     env) options+=" --new-key" ;;
   esac
   if [[ $cur == -* ]]; then
@@ -80,6 +83,7 @@ _tinderbox() {
     snapshot-rm | snapshot-verify) COMPREPLY=($(compgen -W "$(tinderbox snapshot ls -q 2>/dev/null)" -- "$cur")) ;;
     recover-adopt | recover-rm) COMPREPLY=($(compgen -W "$(tinderbox recover ls -q 2>/dev/null)" -- "$cur")) ;;
     volume-rm) COMPREPLY=($(compgen -W "$(tinderbox volume ls -q 2>/dev/null)" -- "$cur")) ;;
+    key-rm | key-rotate) COMPREPLY=($(compgen -W "$(tinderbox key ls -q 2>/dev/null)" -- "$cur")) ;;
     secret-set | secret-rm) COMPREPLY=($(compgen -W "$(tinderbox secret ls -q 2>/dev/null)" -- "$cur")) ;;
     template-rm | template-verify | template-inspect)
       COMPREPLY=($(compgen -W "$(tinderbox templates -q 2>/dev/null)" -- "$cur")) ;;
@@ -109,6 +113,7 @@ _tinderbox_snapshots() { compadd ${(f)"$(tinderbox snapshot ls -q 2>/dev/null)"}
 _tinderbox_templates() { compadd ${(f)"$(tinderbox templates -q 2>/dev/null)"} }
 _tinderbox_lost() { compadd ${(f)"$(tinderbox recover ls -q 2>/dev/null)"} }
 _tinderbox_volumes() { compadd ${(f)"$(tinderbox volume ls -q 2>/dev/null)"} }
+_tinderbox_keys() { compadd ${(f)"$(tinderbox key ls -q 2>/dev/null)"} }
 _tinderbox_secrets() { compadd ${(f)"$(tinderbox secret ls -q 2>/dev/null)"} }
 _tinderbox_either() { _tinderbox_sandboxes; _tinderbox_snapshots }
 _tinderbox() {
@@ -132,6 +137,7 @@ _tinderbox() {
     'volume:Directories that outlive sandboxes'
     'recover:Data in lost+found'
     'secret:Values that sandboxes use without seeing them'
+    'key:API keys of the daemon'
     'cp:Copy files and directories into or out of a sandbox'
     "logs:Show a sandbox's serial console"
     'events:Show what happened to sandboxes'
@@ -177,6 +183,7 @@ _tinderbox() {
         template) _arguments $global {-q,--quiet}'[ids only]' '1:command:(ls rm inspect verify)' '*:template:_tinderbox_templates' ;;
         recover) _arguments $global {-q,--quiet}'[names only]' {-f,--force}'[no error where there is none]' '--name[another name]:name:' '1:command:(ls adopt rm)' '*:entry:_tinderbox_lost' ;;
         volume) _arguments $global {-q,--quiet}'[names only]' {-f,--force}'[no error where there is none]' '1:command:(create ls rm)' '*:volume:_tinderbox_volumes' ;;
+        key) _arguments $global {-l,--label}'[who uses it]:label:' '--expires[it is refused after]:duration:' '--grace[the old key works for]:duration:' {-q,--quiet}'[ids only]' '1:command:(create ls rm rotate)' '*:key:_tinderbox_keys' ;;
         secret) _arguments $global {-f,--file}'[file that holds the value]:file:_files' '*'{-m,--metadata}'[metadata]:KEY=VALUE:' {-q,--quiet}'[names only]' '1:command:(set ls rm)' '*:secret:_tinderbox_secrets' ;;
         logs) _arguments $global {-f,--follow}'[go on]' '--bytes[at most]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
         events) _arguments $global {-n,--count}'[the last so many]:N:' '1:sandbox:_tinderbox_sandboxes' ;;
@@ -191,7 +198,7 @@ if [[ $funcstack[1] == _tinderbox ]]; then _tinderbox "$@"; else compdef _tinder
 )script";
 
 constexpr std::string_view kFish = R"script(# fish completion for tinderbox
-set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret recover info doctor bench env version completion
+set -l commands run exec create ls ps inspect rm timeout pause resume fork snapshot rollback cp logs events template templates prune volume secret key recover info doctor bench env version completion
 complete -c tinderbox -f
 complete -c tinderbox -l host -x -d 'Daemon to talk to'
 complete -c tinderbox -l json -d 'Answer as JSON'
@@ -215,6 +222,7 @@ complete -c tinderbox -n $none -a prune -d 'Remove what nobody can use'
 complete -c tinderbox -n $none -a volume -d 'Directories that outlive sandboxes'
 complete -c tinderbox -n $none -a recover -d 'Data in lost+found'
 complete -c tinderbox -n $none -a secret -d 'Values that sandboxes use unseen'
+complete -c tinderbox -n $none -a key -d 'API keys of the daemon'
 complete -c tinderbox -n $none -a cp -d 'Copy files in or out'
 complete -c tinderbox -n $none -a logs -d 'Show the serial console'
 complete -c tinderbox -n $none -a events -d 'Show what happened to sandboxes'
@@ -247,6 +255,11 @@ complete -c tinderbox -n '__fish_seen_subcommand_from recover' -a '(tinderbox re
 complete -c tinderbox -n '__fish_seen_subcommand_from volume' -a 'create ls rm'
 complete -c tinderbox -n '__fish_seen_subcommand_from volume' -a '(tinderbox volume ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from run create' -s v -l volume -x -d 'Volume, as NAME:PATH'
+complete -c tinderbox -n '__fish_seen_subcommand_from key' -a 'create ls rm rotate'
+complete -c tinderbox -n '__fish_seen_subcommand_from key' -a '(tinderbox key ls -q 2>/dev/null)'
+complete -c tinderbox -n '__fish_seen_subcommand_from key' -l expires -r -d 'Refused after this time'
+complete -c tinderbox -n '__fish_seen_subcommand_from key' -l grace -r -d 'The old key works for this time'
+complete -c tinderbox -n '__fish_seen_subcommand_from key' -s l -l label -r -d 'Who uses it'
 complete -c tinderbox -n '__fish_seen_subcommand_from secret' -a 'set ls rm'
 complete -c tinderbox -n '__fish_seen_subcommand_from secret' -a '(tinderbox secret ls -q 2>/dev/null)'
 complete -c tinderbox -n '__fish_seen_subcommand_from secret' -l file -r -d 'File that holds the value'

@@ -267,7 +267,22 @@ bool FakeDaemon::HostCall(Connection& connection, const Request& request) {
   const std::scoped_lock lock(mutex_);
   if (request.target == "/tinderbox/v1/info") {
     connection.Answer(200, json::object{{"apiUrl", "unix://" + path_}});
-  } else if (request.target == "/tinderbox/v1/api-keys") {
+  } else if (request.target == "/tinderbox/v1/api-keys" && request.method == "GET") {
+    json::array all;
+    for (int i = 1; i <= made_keys_; ++i) {
+      all.push_back(json::object{{"id", fmt::format("id{}", i)},
+                                 {"label", "label"},
+                                 {"createdAt", "t1"},
+                                 {"lastUsedAt", nullptr},
+                                 {"expiresAt", "t2"},
+                                 {"expired", true}});
+    }
+    connection.Answer(200, all);
+  } else if (request.target.starts_with("/tinderbox/v1/api-keys/id9")) {
+    connection.Answer(404, json::object{{"code", 404}, {"message", "API key 'id9' not found"}});
+  } else if (request.method == "DELETE" && request.target.starts_with("/tinderbox/v1/api-keys/")) {
+    connection.Answer(204, std::string_view());
+  } else if (request.target.starts_with("/tinderbox/v1/api-keys")) {
     keys_.push_back(fmt::format("e2b_{:040}", ++made_keys_));
     connection.Answer(201, json::object{{"key", keys_.back()}});
   } else if (request.target == "/tinderbox/v1/api-key") {

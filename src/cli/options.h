@@ -180,6 +180,21 @@ struct SecretRemoveOptions {
   std::vector<std::string> secrets;
   bool force = false;  // absence is success
 };
+struct KeyCreateOptions {
+  std::string label = "unnamed";
+  std::optional<std::chrono::seconds> expires;
+};
+struct KeyListOptions {
+  bool quiet = false;
+};
+struct KeyRemoveOptions {
+  std::vector<std::string> keys;  // ids
+  bool force = false;             // absence is success
+};
+struct KeyRotateOptions {
+  std::string key;                            // id
+  std::optional<std::chrono::seconds> grace;  // for which the old one still works
+};
 struct InfoOptions {};
 struct DoctorOptions {};
 struct BenchOptions {
@@ -199,9 +214,10 @@ using Command = std::variant<
     RemoveOptions, TimeoutOptions, PauseOptions, ResumeOptions, ForkOptions, SnapshotCreateOptions,
     SnapshotListOptions, RollbackOptions, CopyOptions, LogsOptions, EventsOptions, TemplatesOptions,
     TemplateRemoveOptions, TemplateInspectOptions, VerifyOptions, PruneOptions, SecretSetOptions,
-    SecretListOptions, SecretRemoveOptions, VolumeCreateOptions, VolumeListOptions,
-    VolumeRemoveOptions, RecoverListOptions, RecoverAdoptOptions, RecoverRemoveOptions, InfoOptions,
-    DoctorOptions, BenchOptions, EnvOptions, VersionOptions, CompletionOptions>;
+    SecretListOptions, SecretRemoveOptions, KeyCreateOptions, KeyListOptions, KeyRemoveOptions,
+    KeyRotateOptions, VolumeCreateOptions, VolumeListOptions, VolumeRemoveOptions,
+    RecoverListOptions, RecoverAdoptOptions, RecoverRemoveOptions, InfoOptions, DoctorOptions,
+    BenchOptions, EnvOptions, VersionOptions, CompletionOptions>;
 
 struct Invocation {
   GlobalOptions global;
