@@ -208,5 +208,39 @@ class CopyTest(DaemonTest):
         self.assertIn("/no/such", result.stderr)
 
 
+class KeyTest(DaemonTest):
+    def works(self, key):
+        return self.daemon.api("GET", "/v2/sandboxes", key=key)[0] == 200
+
+    def test_a_key_is_made_rotated_and_removed(self):
+        first = self.tb("key", "create", "--label", "ci", "--expires", "90d").stdout.strip()
+        self.assertTrue(self.works(first))
+        one = next(key for key in self.daemon.json("key", "ls") if key["label"] == "ci")
+        self.assertIsNotNone(one["lastUsedAt"])
+        second = self.tb("key", "rotate", one["id"]).stdout.strip()
+        self.assertEqual([self.works(first), self.works(second)], [False, True])
+        # What is known of keys survives a restart.
+        self.daemon.stop()
+        self.daemon.start()
+        two = next(key for key in self.daemon.json("key", "ls") if key["label"] == "ci")
+        self.assertEqual(two["expiresAt"], one["expiresAt"])
+        self.tb("key", "rm", two["id"])
+        self.assertFalse(self.works(second))
+
+
+class SpawnTest(DaemonTest):
+    def test_a_template_counts_its_sandboxes_over_a_restart(self):
+        def base():
+            return next(each for each in self.daemon.api("GET", "/templates")[2] if "base" in each["aliases"])
+
+        before = base()["spawnCount"]
+        self.tb("rm", self.daemon.create())
+        self.daemon.stop()
+        self.daemon.start()
+        after = base()
+        self.assertEqual(after["spawnCount"], before + 1)
+        self.assertRegex(after["lastSpawnedAt"], "^20..-")
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
