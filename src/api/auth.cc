@@ -65,7 +65,7 @@ base::Result<Auth::Clock::time_point> Auth::GoodUntil(const std::string& key) {
       std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch())
           .count();
   if (!record->ValidAt(now)) return refuse("the API key has expired");
-  // A store that cannot record it is no reason to refuse.
+  // If the store cannot record it, the key is accepted all the same.
   if (now - record->last_used_at >= kUseAccuracy.count()) {
     static_cast<void>(store_.Keys().Touch(record->id, now));
   }

@@ -77,7 +77,7 @@ TEST_F(ApiTest, PagesMayCallASandboxsAgent) {
   const auto response = CallWithoutKey("GET", "/health", gone);
   EXPECT_EQ(response.status, 502);
   EXPECT_EQ(Header(response, "Access-Control-Allow-Origin"), "*");
-  // What pages may do with a guest's own servers is for those to say.
+  // A guest's own servers decide what pages may do.
   const net::HttpHeaders port = {{"E2b-Sandbox-Id", "gone"}, {"E2b-Sandbox-Port", "8000"}};
   preflight.push_back(port.back());
   EXPECT_EQ(CallWithoutKey("OPTIONS", "/", preflight).status, 502);

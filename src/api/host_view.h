@@ -26,7 +26,7 @@ class HostView {
   virtual ~HostView() = default;
   virtual boost::json::object Info() = 0;
   virtual std::vector<Check> Doctor() = 0;
-  // What is in lost+found: {name, kind, id, label, why, lostAt, path} each.
+  // The entries of lost+found: {name, kind, id, label, why, lostAt, path} each.
   virtual base::Result<boost::json::array> Lost() = 0;
   // Takes an entry up again, a volume under the name `as` if that is not empty: {kind, id, label}.
   virtual base::Result<boost::json::object> AdoptLost(const std::string& name,

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Tinderbox authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is in lost+found: /tinderbox/v1/lost.
+// The entries of lost+found: /tinderbox/v1/lost.
 #include <boost/json.hpp>
 
 #include "api/control.h"

@@ -132,7 +132,7 @@ net::Task<> Server::Stop(base::Deadline deadline) {
   co_await local_.Stop(deadline);
 }
 
-// What concerns browsers alone, before anything else is looked at.
+// The checks and preflights for browsers. They come before everything else.
 std::optional<Answer> Server::AnswerBrowser(net::Exchange& exchange, const Address& address) {
   const net::RequestHead& head = exchange.head();
   const std::string_view host = head.headers.Get("Host");

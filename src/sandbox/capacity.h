@@ -53,7 +53,7 @@ class Capacity {
   // may be empty.
   base::Result<> Reserve(const std::string& id, const Resources& need,
                          const std::function<bool()>& make_room);
-  // What can be reserved now; the largest number on an axis without a limit.
+  // The resources that can be reserved now; the largest number on an axis without a limit.
   Resources Free();
   // For a running VM of an earlier daemon: counted even if there is no room.
   void Adopt(const std::string& id, const Resources& need);

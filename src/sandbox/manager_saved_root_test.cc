@@ -256,7 +256,7 @@ TEST_F(SavedTest, ATemplateCountsEverySandboxThatWasMadeFromIt) {
               static_cast<double>(NowMs()), 5'000);
   driver_.fail_launches = 1;
   EXPECT_FALSE(manager_->Create({.template_id = "base"}));
-  // Another life of the same sandbox is no other sandbox.
+  // A resume does not count as another sandbox.
   ASSERT_TRUE(manager_->Pause(made.id, {}));
   ASSERT_TRUE(manager_->Resume(made.id, {}));
   EXPECT_EQ(spawns("base"), 1);

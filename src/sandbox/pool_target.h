@@ -50,7 +50,7 @@ struct PoolTemplate {
   std::uint32_t size = 0;  // VMs that the pool holds
 };
 
-// What the host has left, beside the VMs that the pool holds already.
+// The host's free resources, without those that the pool's VMs hold already.
 struct PoolHeadroom {
   Resources free;                // that can be reserved
   std::uint64_t memory_mib = 0;  // available beyond the pool's reserve

@@ -100,7 +100,7 @@ TEST(PoolTargets, TheMostMayBeBelowTheMinimum) {
 TEST(PoolTargets, TemplatesShareTheHeadroom) {
   const std::array three{Wants(10, 2), Wants(5, 2), Wants(0, 2)};
   EXPECT_THAT(PoolTargets(kRule, three, kIdleHost), ElementsAre(8, 5, 2));
-  // Room for six more, of which the last stays for a client.
+  // Room for six more; the last place stays for a client.
   PoolHeadroom headroom = kIdleHost;
   headroom.free.memory_mib = 6 * 576;
   EXPECT_THAT(PoolTargets(kRule, three, headroom), ElementsAre(5, 4, 2));

@@ -33,11 +33,11 @@ constexpr std::chrono::seconds kAfterFailure{30};
 // After a client's create needed what the pool held. Otherwise the pool could take it again while
 // the create still waits for more.
 constexpr std::chrono::milliseconds kYield{500};
-// What must be idle, if the pool's own work is not counted. The pool's thread keeps one core busy:
+// The cores that must be idle, without the pool's own work. The pool's thread keeps one core busy:
 // with less than half of one it would mostly take time from sandboxes.
 constexpr double kIdleCores = 0.5;
 
-// What the host could give to a new process without swapping; no limit if the kernel does not say.
+// The memory that a new process could get without swapping; no limit if the kernel does not say.
 std::uint64_t AvailableMib() {
   const std::string info = sys::ReadFile("/proc/meminfo").value_or("");
   constexpr std::string_view kName = "MemAvailable:";

@@ -81,7 +81,7 @@ class WarmPool {
     std::uint32_t target = 0;
     std::chrono::steady_clock::time_point not_before{};  // after a failure
   };
-  // What to make next.
+  // The next VM to make.
   struct Order {
     std::string boot_id;
     std::string template_id;

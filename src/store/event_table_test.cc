@@ -120,7 +120,7 @@ TEST_F(EventTableTest, SandboxesOfATemplateAreCountedForEver) {
   EXPECT_EQ(*store_->Events().SpawnsOf("t1"), Spawns{});
   ASSERT_TRUE(store_->RecordEvent(Event(7, "created", "i1")));
   ASSERT_TRUE(store_->RecordEvent(Event(8, "paused", "i1")));
-  // Of events that come at once, an earlier one may be written later.
+  // If two events come at once, the earlier one may be written later.
   ASSERT_TRUE(store_->RecordEvent(Event(10, "created", "i2")));
   ASSERT_TRUE(store_->RecordEvent(Event(9, "created", "i3")));
   EventRecord other = Event(11, "created", "i4");

@@ -219,7 +219,7 @@ class KeyTest(DaemonTest):
         self.assertIsNotNone(one["lastUsedAt"])
         second = self.tb("key", "rotate", one["id"]).stdout.strip()
         self.assertEqual([self.works(first), self.works(second)], [False, True])
-        # What is known of keys survives a restart.
+        # The records of keys survive a restart.
         self.daemon.stop()
         self.daemon.start()
         two = next(key for key in self.daemon.json("key", "ls") if key["label"] == "ci")
