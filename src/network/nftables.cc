@@ -9,6 +9,9 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
+#include <utility>
+
+#include "sys/fresh_thread.h"
 
 namespace tinderbox::network {
 namespace {
@@ -27,11 +30,7 @@ std::string FirstLines(std::string_view text) {
   return out.empty() ? "no reason given" : out;
 }
 
-}  // namespace
-
-base::Result<std::string> RunNft(const std::string& commands, bool json) {
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
+base::Result<std::string> Run(const std::string& commands, bool json) {
   const std::unique_ptr<nft_ctx, void (*)(nft_ctx*)> ctx(nft_ctx_new(NFT_CTX_DEFAULT),
                                                          nft_ctx_free);
   if (!ctx || nft_ctx_buffer_output(ctx.get()) != 0 || nft_ctx_buffer_error(ctx.get()) != 0) {
@@ -51,6 +50,21 @@ base::Result<std::string> RunNft(const std::string& commands, bool json) {
   }
   return std::unexpected(std::move(error).WithRemedy(
       "See that the kernel has nftables: modprobe nf_tables nft_chain_nat nft_masq nft_fib_inet."));
+}
+
+}  // namespace
+
+base::Result<std::string> RunNft(const std::string& commands, bool json) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  std::string output;
+  // libnftables waits for the kernel with select(2), and a daemon with many clients has no
+  // descriptor below 1024 left.
+  TRY(sys::WithFewDescriptors([&]() -> base::Result<> {
+    output = TRY(Run(commands, json));
+    return {};
+  }));
+  return output;
 }
 
 }  // namespace tinderbox::network

@@ -14,15 +14,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
-#include <exception>
 #include <memory>
-#include <optional>
-#include <system_error>
-#include <thread>
 
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/fresh_thread.h"
 
 namespace tinderbox::sys {
 namespace {
@@ -34,32 +30,6 @@ std::unexpected<base::Error> FailNeedingRoot(int err, std::string message) {
   if (err == EPERM || err == EACCES)
     return std::unexpected(std::move(error).WithRemedy(kNeedsRoot));
   return std::unexpected(std::move(error));
-}
-
-// Runs `work` on a fresh thread and waits for it. The thread takes no signals: those are for the
-// threads that were made to handle them.
-base::Result<> OnFreshThread(const std::function<base::Result<>()>& work) {
-  base::Result<> result;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::optional<std::thread> thread;
-  int err = 0;
-  try {
-    thread.emplace([&] {
-      try {
-        result = work();
-      } catch (const std::exception& e) {
-        result = base::Fail(base::Code::kInternal, fmt::format("run a thread: {}", e.what()));
-      }
-    });
-  } catch (const std::system_error& e) {
-    err = e.code().value();
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (!thread) return base::FailErrno(err, "start a thread");
-  thread->join();
-  return result;
 }
 
 bool IsNamespaceFile(FdRef fd) {

@@ -57,7 +57,7 @@ def echo():
 threading.Thread(target=echo, daemon=True).start()
 def socks():
     # A SOCKS 5 proxy for user "me" that notes what it is asked for.
-    listener = socket.create_server(("203.0.113.80", 1080))
+    listener = socket.create_server(("203.0.113.54", 1080))
     def read(peer, count):
         data = peer.recv(count, socket.MSG_WAITALL)
         if len(data) < count: raise EOFError
@@ -120,9 +120,11 @@ class Internet:
         for command in (("addr", "add", "198.51.100.2/24", "dev", "up0"), ("link", "set", "up0", "up"),
                         ("link", "set", "lo", "up"), ("addr", "add", "203.0.113.1/32", "dev", "lo"),
                         ("addr", "add", "203.0.113.2/32", "dev", "lo"),
-                        ("addr", "add", "203.0.113.53/32", "dev", "lo"), ("addr", "add", "203.0.113.80/32", "dev", "lo")):
+                        ("addr", "add", "203.0.113.53/32", "dev", "lo"), ("addr", "add", "203.0.113.54/32", "dev", "lo")):
             ip("-n", INTERNET, *command)
-        ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
+        # Single addresses: a host may reach its package registries by an address of the same network.
+        for address in ("203.0.113.1", "203.0.113.2", "203.0.113.53", "203.0.113.54"):
+            ip("route", "add", address, "via", "198.51.100.2")
         certificate = [os.path.join(self.directory.name, name) for name in ("certificate.pem", "key.pem")]
         self.certificate = certificate[0]
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -366,9 +368,9 @@ class NetworkTest(DaemonTest):
 
     def test_all_goes_through_the_proxy_of_the_sandbox(self):
         self.seen = 0
-        proxy = {"address": "203.0.113.80:1080", "username": "me", "password": "s3cret"}
+        proxy = {"address": "203.0.113.54:1080", "username": "me", "password": "s3cret"}
         sandbox = self.create(network={"egressProxy": proxy, "denyOut": ["203.0.113.2"]})
-        self.assertEqual(self.network(sandbox)["egressProxy"], {"address": "203.0.113.80:1080", "username": "me"})
+        self.assertEqual(self.network(sandbox)["egressProxy"], {"address": "203.0.113.54:1080", "username": "me"})
         self.assertEqual(self.curl(sandbox, "https://one.example.test/"), "secure hello from 203.0.113.1")
         self.assertEqual(self.curl(sandbox, "http://one.example.test/"), "hello 203.0.113.1 one.example.test", "the proxy is its client")
         talk = ("import socket, sys\n"
