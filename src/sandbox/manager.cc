@@ -350,7 +350,8 @@ Result<sys::UniqueFd> ManagerImpl::Dial(std::string_view id, std::uint16_t port,
   // A resume has deadlines of its own. If it takes long, time to connect remains all the same.
   const auto allowed = deadline.left();
   const store::SandboxRecord record = TRY(AwaitServing(id));
-  TRY(CheckSpace(*TRY(Find(id))));
+  const SandboxPtr before = TRY(Find(id));
+  TRY(CheckSpace(*before));
   auto fd = options_.slots.Dial(record.slot, port, Deadline::After(allowed));
   // The sandbox may have gone while we dialled, and its slot may be another's by now: a connection
   // counts only if the same sandbox still holds the same slot.
